@@ -1,0 +1,165 @@
+"""Coordinate maps of the detector: crop, bin, centre, rotate and mask as one lookup table.
+
+Events carry pixel coordinates, so every one of these operations is a relabelling of pixels: exact,
+without interpolation, and Poisson statistics stay what they are.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+
+from .errors import ParameterError
+
+Shape2D = tuple[int, int]
+
+#: Marks a pixel whose events are dropped.
+DROPPED = -1
+
+
+@dataclass(frozen=True, eq=False)
+class PixelMap:
+    """Where each detector pixel goes.
+
+    Attributes
+    ----------
+    lut : (Qx * Qy,) int32
+        Flat index in the target for each flat index of the source, or `DROPPED`.
+    source_shape, target_shape : (int, int)
+        Detector shapes (rows, columns).
+    """
+
+    lut: np.ndarray
+    source_shape: Shape2D
+    target_shape: Shape2D
+
+    @classmethod
+    def from_coordinates(
+        cls, rows: np.ndarray, columns: np.ndarray, target_shape: Shape2D
+    ) -> PixelMap:
+        """Build from the target (row, column) of every source pixel; outside is dropped.
+
+        Parameters
+        ----------
+        rows, columns : broadcastable to (Qx, Qy), int
+        target_shape : (int, int)
+        """
+        rows, columns = np.broadcast_arrays(rows, columns)
+        inside = (rows >= 0) & (rows < target_shape[0])
+        inside &= (columns >= 0) & (columns < target_shape[1])
+        flat = np.where(inside, rows * target_shape[1] + columns, DROPPED)
+        return cls(flat.astype(np.int32).ravel(), (rows.shape[0], rows.shape[1]), target_shape)
+
+    @cached_property
+    def keeps_order(self) -> bool:
+        """Whether kept pixels stay in order and none coincide, so that mapped lists stay sorted."""
+        kept = self.lut[self.lut != DROPPED]
+        return bool(np.all(kept[1:] > kept[:-1]))
+
+    def then(self, other: PixelMap) -> PixelMap:
+        """Return the map that applies this one first and `other` afterwards."""
+        if other.source_shape != self.target_shape:
+            raise ParameterError(
+                f"cannot chain a map onto {self.target_shape} with one of {other.source_shape}"
+            )
+        padded = np.append(other.lut, np.int32(DROPPED))  # index -1 finds DROPPED
+        return PixelMap(padded[self.lut], self.source_shape, other.target_shape)
+
+
+def crop_map(shape: Shape2D, roi: Sequence[int]) -> PixelMap:
+    """Return the map that keeps rows roi[0]:roi[1] and columns roi[2]:roi[3], as numpy slices.
+
+    Raises
+    ------
+    ParameterError
+        If `roi` has not four entries or selects nothing.
+    """
+    if len(roi) != 4:
+        raise ParameterError(f"the region is {roi!r}; give (row_min, row_max, col_min, col_max)")
+    r0, r1, _ = slice(roi[0], roi[1]).indices(shape[0])
+    c0, c1, _ = slice(roi[2], roi[3]).indices(shape[1])
+    if r1 <= r0 or c1 <= c0:
+        raise ParameterError(f"the region {tuple(roi)} selects no pixel of a {shape} detector")
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return PixelMap.from_coordinates(rows - r0, columns - c0, (r1 - r0, c1 - c0))
+
+
+def bin_map(shape: Shape2D, factor: int) -> PixelMap:
+    """Return the map that bins by an integer; rows and columns left over at the end are dropped.
+
+    Raises
+    ------
+    ParameterError
+        If `factor` is not a positive integer, or larger than the detector.
+    """
+    if not isinstance(factor, (int, np.integer)) or factor < 1:
+        raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
+    target = (shape[0] // factor, shape[1] // factor)
+    if 0 in target:
+        raise ParameterError(f"the bin factor {factor} is larger than the {shape} detector")
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return PixelMap.from_coordinates(rows // factor, columns // factor, target)
+
+
+def centred_map(
+    shape: Shape2D,
+    center: tuple[float, float],
+    pixels_per_bin: float,
+    size: int,
+) -> PixelMap:
+    """Return the map onto a square detector whose middle is `center`.
+
+    A pixel (r, c) goes to i = floor((r − r0)/b + size/2), likewise for columns; the target pixel i
+    stands for the position (i − (size − 1)/2)·b relative to the centre.
+
+    Parameters
+    ----------
+    shape : (int, int)
+        Detector shape.
+    center : (float, float)
+        Position (row, col) that becomes the middle [px, pixel centres at integers].
+    pixels_per_bin : float
+        Side b of a target pixel [source px], any positive number.
+    size : int
+        Side of the target [target px].
+    """
+    if not (math.isfinite(pixels_per_bin) and pixels_per_bin > 0):
+        raise ParameterError(f"the bin size is {pixels_per_bin} px; it must be positive")
+    if not isinstance(size, (int, np.integer)) or size < 1:
+        raise ParameterError(f"detector_size is {size!r}; it must be a positive integer or None")
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return PixelMap.from_coordinates(
+        np.floor((rows - center[0]) / pixels_per_bin + size / 2).astype(np.int64),
+        np.floor((columns - center[1]) / pixels_per_bin + size / 2).astype(np.int64),
+        (int(size), int(size)),
+    )
+
+
+def mask_map(mask: np.ndarray) -> PixelMap:
+    """Return the map that drops the pixels where `mask` is False and moves none."""
+    lut = np.where(mask.ravel(), np.arange(mask.size), DROPPED)
+    return PixelMap(lut.astype(np.int32), mask.shape, mask.shape)
+
+
+def transpose_map(shape: Shape2D) -> PixelMap:
+    """Return the map that swaps rows and columns."""
+    rows, columns = np.ogrid[: shape[0], : shape[1]]
+    return PixelMap.from_coordinates(columns, rows, (shape[1], shape[0]))
+
+
+def select_map(shape: Shape2D, pixels: np.ndarray) -> PixelMap:
+    """Return the map onto a list of pixels: flat index `pixels[j]` goes to column j of one row.
+
+    Parameters
+    ----------
+    shape : (int, int)
+    pixels : (n,) int
+        Flat detector indices, each at most once.
+    """
+    lut = np.full(shape[0] * shape[1], DROPPED, np.int32)
+    lut[pixels] = np.arange(len(pixels), dtype=np.int32)
+    return PixelMap(lut, shape, (1, len(pixels)))

@@ -1,0 +1,167 @@
+"""Where arrays live and how a kernel starts: the only file that knows cupy and numba.cuda.
+
+A kernel is one scalar function ``body(i, *arrays)`` that computes everything that belongs to item
+``i``. The same text is compiled for the CPU (a ``prange`` loop over the items) and for NVIDIA GPUs
+(one thread per item), so both give the same result by construction.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable
+from dataclasses import dataclass
+from types import ModuleType
+from typing import Any
+
+import numba
+import numpy as np
+
+from .errors import DeviceError, ParameterError
+
+GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
+THREADS_PER_BLOCK = 128
+
+#: Decorator for scalar helpers that kernel bodies call; works on both devices.
+scalar_function = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+
+@dataclass(frozen=True)
+class Device:
+    """An array library, its FFTs, and the name under which the user knows them.
+
+    Attributes
+    ----------
+    name : {"cpu", "gpu"}
+    xp : module
+        numpy, or cupy on a GPU (numpy again under numba's CUDA simulator).
+    fft : module
+        scipy.fft or cupyx.scipy.fft.
+    """
+
+    name: str
+    xp: ModuleType
+    fft: ModuleType
+
+    def asarray(self, array: Any, dtype: Any = None) -> Any:
+        """Return `array` on this device."""
+        return self.xp.asarray(array, dtype=dtype)
+
+    def asnumpy(self, array: Any) -> np.ndarray:
+        """Return `array` as a numpy array in main memory."""
+        return array if isinstance(array, np.ndarray) else array.get()
+
+    def fft_options(self) -> dict[str, int]:
+        """Return the keyword arguments that let the FFT library use all CPU cores."""
+        return {"workers": numba.get_num_threads()} if self.name == "cpu" else {}
+
+
+def get_device(name: str) -> Device:
+    """Return the device called `name`.
+
+    Raises
+    ------
+    ParameterError
+        If `name` is neither "cpu" nor "gpu".
+    ImportError
+        If a GPU is asked for and cupy is not installed.
+    DeviceError
+        If a GPU is asked for and there is none.
+    """
+    if name == "cpu":
+        return _cpu()
+    if name == "gpu":
+        return _simulated_gpu() if _simulating() else _gpu()
+    raise ParameterError(f'device is {name!r}; it must be "cpu" or "gpu"')
+
+
+@functools.cache
+def _cpu() -> Device:
+    import scipy.fft
+
+    return Device("cpu", np, scipy.fft)
+
+
+@functools.cache
+def _simulated_gpu() -> Device:
+    import scipy.fft
+
+    return Device("gpu", np, scipy.fft)
+
+
+@functools.cache
+def _gpu() -> Device:
+    try:
+        import cupy
+        import cupyx.scipy.fft
+    except ImportError as error:
+        raise ImportError(f'device="gpu" needs cupy: {GPU_INSTALL_LINE}') from error
+    from numba import cuda
+
+    if not cuda.is_available():
+        raise DeviceError('device="gpu", but no NVIDIA GPU was found; use device="cpu"')
+    return Device("gpu", cupy, cupyx.scipy.fft)
+
+
+def _simulating() -> bool:
+    return bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
+
+
+class Kernel:
+    """A scalar body, compiled on first use for the device that it is launched on."""
+
+    def __init__(self, body: Callable[..., None], fastmath: bool | set[str] = False) -> None:
+        self.body = body
+        self.fastmath = fastmath
+        functools.update_wrapper(self, body)
+
+    def launch(self, device: Device, n_items: int, *arrays: Any) -> None:
+        """Run the body once for every item ``0 <= i < n_items``."""
+        if n_items == 0:
+            return
+        if device.name == "cpu":
+            self._cpu_launcher(n_items, *arrays)
+        else:
+            blocks = -(-n_items // THREADS_PER_BLOCK)
+            self._gpu_launcher[blocks, THREADS_PER_BLOCK](n_items, *arrays)
+
+    @functools.cached_property
+    def _cpu_launcher(self) -> Callable[..., None]:
+        options: dict[str, Any] = {
+            "cache": True,
+            "nogil": True,
+            "fastmath": self.fastmath,
+            "error_model": "numpy",
+        }
+        body = numba.njit(**options)(self.body)
+        source = "def {name}(n_items, {arrays}):\n    for i in prange(n_items):\n        body(i, {arrays})\n"
+        launcher = self._define(source, {"prange": numba.prange, "body": body})
+        return numba.njit(parallel=True, **options)(launcher)
+
+    @functools.cached_property
+    def _gpu_launcher(self) -> Any:
+        from numba import cuda
+
+        body = cuda.jit(self.body, device=True)
+        source = "def {name}(n_items, {arrays}):\n    i = grid(1)\n    if i < n_items:\n        body(i, {arrays})\n"
+        return cuda.jit(self._define(source, {"grid": cuda.grid, "body": body}))
+
+    def _define(self, source: str, names: dict[str, Any]) -> Callable[..., None]:
+        """Define the launcher as if it stood in the body's own file.
+
+        numba keeps compiled code on disk only for functions that belong to a file, and finds
+        changes by that file's date; a closure would be compiled anew in every process.
+        """
+        name = f"launch_{self.body.__name__}"
+        arrays = ", ".join(list(inspect.signature(self.body).parameters)[1:])
+        code = compile(source.format(name=name, arrays=arrays), inspect.getfile(self.body), "exec")
+        names["__name__"] = self.body.__module__
+        exec(code, names)  # the source is the constant template above
+        return names[name]
+
+
+def kernel(body: Callable[..., None] | None = None, *, fastmath: bool | set[str] = False) -> Any:
+    """Turn ``body(i, *arrays)`` into a `Kernel` that runs on the CPU and on the GPU."""
+    if body is None:
+        return lambda function: Kernel(function, fastmath)
+    return Kernel(body, fastmath)

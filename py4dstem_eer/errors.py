@@ -1,0 +1,43 @@
+"""The error types. Each message says what was wrong, the value found, and what to do."""
+
+from __future__ import annotations
+
+
+class EventError(ValueError):
+    """Base of all errors that py4dstem_eer raises on wrong input."""
+
+
+class ParameterError(EventError):
+    """A parameter has a value that makes no sense here."""
+
+
+class CalibrationError(EventError):
+    """A pixel size, unit, energy or angle is missing or impossible."""
+
+
+class FormatError(EventError):
+    """The file is not of a format that can be read."""
+
+
+class CorruptFileError(EventError):
+    """The file is of a known format, but truncated or inconsistent."""
+
+
+class EventRangeError(EventError):
+    """An event lies outside the detector, or an event list breaks its invariants."""
+
+
+class MemoryBudgetError(EventError):
+    """The dense array that was asked for does not fit the memory budget."""
+
+
+class UnsupportedOperationError(EventError, TypeError):
+    """The operation cannot be done on a sparse cube; the message names what to call instead."""
+
+
+class DeviceError(EventError):
+    """The device that was asked for is not there."""
+
+
+class EventWarning(UserWarning):
+    """Something about the data is doubtful, and the result is still well defined."""

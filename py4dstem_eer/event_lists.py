@@ -1,0 +1,275 @@
+"""Compiled operations on event lists: put in canonical order, merge, map, check.
+
+Event lists are CSR arrays: pattern p owns entries indptr[p] to indptr[p + 1] of `indices` (flat
+detector index) and, where any pixel was hit more than once, of `counts`. Canonical lists ascend
+strictly inside each pattern.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from .detector import DROPPED, PixelMap
+
+_njit = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+_serial = numba.njit(cache=True, nogil=True, error_model="numpy")
+
+_UNSIGNED = (np.uint8, np.uint16, np.uint32)
+#: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
+_SCRATCH_PIXELS = 8192
+
+
+def index_dtype(n_pixels: int) -> np.dtype:
+    """Return the smallest dtype for flat indices of a detector with `n_pixels` pixels."""
+    return np.dtype(np.uint16 if n_pixels <= 2**16 else np.uint32)
+
+
+def count_dtype(largest: int) -> np.dtype:
+    """Return the smallest unsigned dtype that holds `largest`."""
+    for dtype in _UNSIGNED:
+        if largest <= np.iinfo(dtype).max:
+            return np.dtype(dtype)
+    return np.dtype(np.uint64)
+
+
+def is_canonical(indptr: np.ndarray, indices: np.ndarray) -> bool:
+    """Return whether every pattern's indices ascend strictly."""
+    return bool(_ascending(indptr, indices).all())
+
+
+def canonical(
+    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Sort each pattern and merge repeated pixels into counts; what is canonical is left alone.
+
+    Parameters
+    ----------
+    indptr : (patterns + 1,) int64
+    indices : (entries,) uint16 or uint32
+    counts : (entries,) unsigned integer, optional
+        Electrons per entry; one each when missing.
+
+    Returns
+    -------
+    indptr, indices, counts
+        `counts` is None if every entry is one electron.
+    """
+    ascending = _ascending(indptr, indices)
+    if not ascending.all():
+        weights = np.ones(len(indices), np.uint32) if counts is None else counts.astype(np.uint32)
+        merged = indices.copy()
+        lengths = _sort_and_merge(indptr, merged, weights, ascending)
+        indptr, indices, counts = _compact(indptr, lengths, merged, weights)
+    return indptr, indices, smallest_counts(counts)
+
+
+def smallest_counts(counts: np.ndarray | None) -> np.ndarray | None:
+    """Return `counts` in the smallest dtype, or None if all are one."""
+    if counts is None or counts.size == 0 or (counts.max() == 1 and counts.min() == 1):
+        return None
+    return counts.astype(count_dtype(int(counts.max())), copy=False)
+
+
+def mapped(
+    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, pixel_map: PixelMap
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Relabel every event by `pixel_map`, dropping what it drops; the result is canonical."""
+    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+    out = np.empty(len(indices), index_dtype(n_target))
+    if pixel_map.keeps_order:
+        weights = counts if counts is None else np.empty_like(counts)
+        lengths = _map_in_order(indptr, indices, counts, pixel_map.lut, out, weights)
+    else:
+        weights = np.empty(len(indices), np.uint32)
+        binning = _map_by_counting if n_target <= _SCRATCH_PIXELS else _map_by_sorting
+        lengths = binning(indptr, indices, counts, pixel_map.lut, out, weights, n_target)
+    indptr, indices, counts = _compact(indptr, lengths, out, weights)
+    return indptr, indices, smallest_counts(counts)
+
+
+def gathered(
+    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, patterns: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the lists of the chosen `patterns`, in that order."""
+    new_indptr = np.zeros(len(patterns) + 1, np.int64)
+    np.cumsum(np.diff(indptr)[patterns], out=new_indptr[1:])
+    new_indices = np.empty(new_indptr[-1], indices.dtype)
+    _copy_patterns(indptr, indices, patterns, new_indptr, new_indices)
+    if counts is None:
+        return new_indptr, new_indices, None
+    new_counts = np.empty(new_indptr[-1], counts.dtype)
+    _copy_patterns(indptr, counts, patterns, new_indptr, new_counts)
+    return new_indptr, new_indices, smallest_counts(new_counts)
+
+
+def concatenated_groups(
+    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, group_ptr: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Join consecutive patterns group_ptr[g]:group_ptr[g + 1] into one canonical pattern each."""
+    return canonical(indptr[group_ptr], indices, counts)
+
+
+def _compact(indptr, lengths, indices, counts):
+    new_indptr = np.zeros_like(indptr)
+    np.cumsum(lengths, out=new_indptr[1:])
+    if new_indptr[-1] == indptr[-1]:
+        return new_indptr, indices, counts
+    new_indices = np.empty(new_indptr[-1], indices.dtype)
+    _copy_starts(indptr, indices, new_indptr, new_indices)
+    if counts is None:
+        return new_indptr, new_indices, None
+    new_counts = np.empty(new_indptr[-1], counts.dtype)
+    _copy_starts(indptr, counts, new_indptr, new_counts)
+    return new_indptr, new_indices, new_counts
+
+
+@_njit
+def _ascending(indptr, indices):
+    result = np.empty(len(indptr) - 1, np.bool_)
+    for p in numba.prange(len(indptr) - 1):
+        ordered = True
+        for e in range(indptr[p] + 1, indptr[p + 1]):
+            ordered &= indices[e] > indices[e - 1]
+        result[p] = ordered
+    return result
+
+
+@_njit
+def _copy_patterns(indptr, values, patterns, new_indptr, out):
+    for j in numba.prange(len(patterns)):
+        start = indptr[patterns[j]]
+        for e in range(new_indptr[j + 1] - new_indptr[j]):
+            out[new_indptr[j] + e] = values[start + e]
+
+
+@_njit
+def _copy_starts(indptr, values, new_indptr, out):
+    for p in numba.prange(len(indptr) - 1):
+        for e in range(new_indptr[p + 1] - new_indptr[p]):
+            out[new_indptr[p] + e] = values[indptr[p] + e]
+
+
+@_serial
+def _merge_sorted(start, stop, indices, counts):
+    """Merge equal neighbours of a sorted pattern in place and return the new length."""
+    if start == stop:
+        return 0
+    last = start
+    for e in range(start + 1, stop):
+        if indices[e] == indices[last]:
+            counts[last] += counts[e]
+        else:
+            last += 1
+            indices[last] = indices[e]
+            counts[last] = counts[e]
+    return last - start + 1
+
+
+@_serial
+def _insertion_sort(start, stop, indices, counts):
+    for e in range(start + 1, stop):
+        index, count = indices[e], counts[e]
+        at = e
+        while at > start and indices[at - 1] > index:
+            indices[at] = indices[at - 1]
+            counts[at] = counts[at - 1]
+            at -= 1
+        indices[at] = index
+        counts[at] = count
+
+
+@_serial
+def _radix_pass(shift, keys, values, sorted_keys, sorted_values):
+    """Sort stably by the 8 bits above `shift`."""
+    starts = np.zeros(257, np.int64)
+    for key in keys:
+        starts[((key >> shift) & 255) + 1] += 1
+    for digit in range(256):
+        starts[digit + 1] += starts[digit]
+    for e in range(len(keys)):
+        digit = (keys[e] >> shift) & 255
+        sorted_keys[starts[digit]] = keys[e]
+        sorted_values[starts[digit]] = values[e]
+        starts[digit] += 1
+
+
+@_serial
+def _sort_pattern(start, stop, indices, counts):
+    """Sort one pattern in place: linear in its events, as detector indices have few bits."""
+    if stop - start <= 32:
+        _insertion_sort(start, stop, indices, counts)
+        return
+    keys, values = indices[start:stop], counts[start:stop]
+    other_keys, other_values = np.empty_like(keys), np.empty_like(values)
+    largest = keys.max()
+    shift = np.uint32(0)
+    while shift < 32 and (largest >> shift) > 0:
+        _radix_pass(shift, keys, values, other_keys, other_values)
+        _radix_pass(shift + np.uint32(8), other_keys, other_values, keys, values)
+        shift += np.uint32(16)
+
+
+@_njit
+def _sort_and_merge(indptr, indices, counts, ascending):
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        start, stop = indptr[p], indptr[p + 1]
+        if ascending[p]:
+            lengths[p] = stop - start
+        else:
+            _sort_pattern(start, stop, indices, counts)
+            lengths[p] = _merge_sorted(start, stop, indices, counts)
+    return lengths
+
+
+@_njit
+def _map_in_order(indptr, indices, counts, lut, out, weights):
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        at = indptr[p]
+        for e in range(indptr[p], indptr[p + 1]):
+            target = lut[indices[e]]
+            if target != DROPPED:
+                out[at] = target
+                if counts is not None:
+                    weights[at] = counts[e]
+                at += 1
+        lengths[p] = at - indptr[p]
+    return lengths
+
+
+@_njit
+def _map_by_sorting(indptr, indices, counts, lut, out, weights, n_target):
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        start = indptr[p]
+        at = start
+        for e in range(start, indptr[p + 1]):
+            target = lut[indices[e]]
+            if target != DROPPED:
+                out[at] = target
+                weights[at] = 1 if counts is None else counts[e]
+                at += 1
+        _sort_pattern(start, at, out, weights)
+        lengths[p] = _merge_sorted(start, at, out, weights)
+    return lengths
+
+
+@_njit
+def _map_by_counting(indptr, indices, counts, lut, out, weights, n_target):
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        scratch = np.zeros(n_target, np.uint32)
+        for e in range(indptr[p], indptr[p + 1]):
+            target = lut[indices[e]]
+            if target != DROPPED:
+                scratch[target] += 1 if counts is None else counts[e]
+        at = indptr[p]
+        for target in range(n_target):
+            if scratch[target] > 0:
+                out[at] = target
+                weights[at] = scratch[target]
+                at += 1
+        lengths[p] = at - indptr[p]
+    return lengths

@@ -1,0 +1,522 @@
+"""Electron events of a 4D-STEM scan as compressed sparse rows."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+
+from . import event_lists
+from .detector import PixelMap, Shape2D
+from .errors import EventRangeError, ParameterError
+
+#: Streaming stores hand out scan rows in blocks of about this many events.
+EVENTS_PER_BLOCK = 2**23
+
+ScanSlices = tuple[slice, slice]
+
+
+class EventStore:
+    """The electron events of one scan, immutable, in memory.
+
+    Pattern p = rx * Ry + ry owns entries ``indptr[p]:indptr[p + 1]`` of `indices`; inside a pattern
+    the indices ascend strictly, and `counts` exists only where some pixel was hit more than once.
+
+    Parameters
+    ----------
+    scan_shape : (int, int)
+        Scan rows and columns (Rx, Ry).
+    detector_shape : (int, int)
+        Detector rows and columns (Qx, Qy).
+    indptr : (Rx * Ry + 1,) int64
+    indices : (entries,) uint16 or uint32
+        Flat detector index, row * Qy + column.
+    counts : (entries,) unsigned integer, optional
+        Electrons of each entry; one each when missing.
+    metadata : mapping, optional
+        What the file says beside the events; values with units are (value, unit) pairs.
+
+    Raises
+    ------
+    EventRangeError
+        If the arrays do not fit together. `validate` checks their content.
+    """
+
+    def __init__(
+        self,
+        scan_shape: Shape2D,
+        detector_shape: Shape2D,
+        indptr: np.ndarray,
+        indices: np.ndarray,
+        counts: np.ndarray | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> None:
+        self._describe(scan_shape, detector_shape, metadata)
+        n_pixels = self.detector_shape[0] * self.detector_shape[1]
+        indptr = np.ascontiguousarray(indptr, np.int64)
+        if len(indptr) != self.n_patterns + 1 or indptr[0] != 0 or indptr[-1] != len(indices):
+            raise EventRangeError(
+                f"indptr of length {len(indptr)} from {indptr[0]} to {indptr[-1]} does not fit "
+                f"{self.n_patterns} patterns and {len(indices)} entries"
+            )
+        if counts is not None and len(counts) != len(indices):
+            raise EventRangeError(f"{len(counts)} counts for {len(indices)} indices")
+        dtype = event_lists.index_dtype(n_pixels)
+        self._indptr = _read_only(indptr)
+        self._indices = _read_only(np.ascontiguousarray(indices, dtype))
+        self._counts = None if counts is None else _read_only(np.ascontiguousarray(counts))
+
+    def _describe(
+        self,
+        scan_shape: Shape2D,
+        detector_shape: Shape2D,
+        metadata: Mapping[str, Any] | None,
+    ) -> None:
+        self._scan_shape = parse_shape(scan_shape, "scan_shape")
+        self._detector_shape = parse_shape(detector_shape, "detector_shape")
+        self._metadata = MappingProxyType(dict(metadata or {}))
+
+    @classmethod
+    def from_lists(
+        cls,
+        scan_shape: Shape2D,
+        detector_shape: Shape2D,
+        indptr: np.ndarray,
+        indices: np.ndarray,
+        counts: np.ndarray | None = None,
+        metadata: Mapping[str, Any] | None = None,
+    ) -> EventStore:
+        """Build from lists in any order, where pixels may repeat; arguments as for the class."""
+        indptr = np.ascontiguousarray(indptr, np.int64)
+        lists = event_lists.canonical(indptr, np.ascontiguousarray(indices), counts)
+        return cls(scan_shape, detector_shape, *lists, metadata=metadata)
+
+    @classmethod
+    def from_dense(cls, array: Any, metadata: Mapping[str, Any] | None = None) -> EventStore:
+        """Build from a dense 4-D array of counts, one scan row at a time.
+
+        Parameters
+        ----------
+        array : (Rx, Ry, Qx, Qy) array-like of whole, non-negative numbers
+
+        Raises
+        ------
+        ParameterError
+            If the array is not 4-D, or not a count everywhere.
+        """
+        if getattr(array, "ndim", None) != 4:
+            raise ParameterError(f"expected a 4-D array, got shape {np.shape(array)}")
+        rows = [_row_lists(np.asarray(array[rx])) for rx in range(array.shape[0])]
+        lengths = np.concatenate([row[0] for row in rows]) if rows else np.zeros(0, np.int64)
+        indptr = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=indptr[1:])
+        dtype = event_lists.index_dtype(array.shape[2] * array.shape[3])
+        indices = np.concatenate([row[1] for row in rows] or [np.zeros(0)]).astype(dtype)
+        counts = np.concatenate([row[2] for row in rows] or [np.zeros(0, np.uint8)])
+        return cls(
+            array.shape[:2],
+            array.shape[2:],
+            indptr,
+            indices,
+            event_lists.smallest_counts(counts),
+            metadata,
+        )
+
+    @property
+    def scan_shape(self) -> Shape2D:
+        """Scan rows and columns (Rx, Ry)."""
+        return self._scan_shape
+
+    @property
+    def detector_shape(self) -> Shape2D:
+        """Detector rows and columns (Qx, Qy)."""
+        return self._detector_shape
+
+    @property
+    def shape(self) -> tuple[int, int, int, int]:
+        """Shape of the dense 4-D array (Rx, Ry, Qx, Qy)."""
+        return (*self._scan_shape, *self._detector_shape)
+
+    @property
+    def n_patterns(self) -> int:
+        """Number of scan positions."""
+        return self._scan_shape[0] * self._scan_shape[1]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the file says beside the events; read-only."""
+        return self._metadata
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """Start of every pattern's entries, (Rx * Ry + 1,) int64."""
+        return self._indptr
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Flat detector index of every entry, (entries,) uint16 or uint32."""
+        return self._indices
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """Electrons of every entry, or None if each is one."""
+        return self._counts
+
+    @property
+    def n_events(self) -> int:
+        """Number of electrons."""
+        return len(self.indices) if self.counts is None else int(self.counts.sum(dtype=np.int64))
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the event lists in memory."""
+        lists = (self._indptr, self._indices, self._counts)
+        return sum(array.nbytes for array in lists if array is not None)
+
+    @property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds every pixel of a dense pattern."""
+        return np.dtype(np.uint8) if self.counts is None else self.counts.dtype
+
+    @property
+    def in_memory(self) -> bool:
+        """Whether the events are held in memory, rather than streamed from a file."""
+        return True
+
+    def __repr__(self) -> str:
+        where = "in memory" if self.in_memory else "streamed from file"
+        return (
+            f"{type(self).__name__}(scan {self.scan_shape}, detector {self.detector_shape}, "
+            f"{self.n_events:,} electrons, {where})"
+        )
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+        columns = self.scan_shape[1]
+        indptr = self._indptr[start * columns : stop * columns + 1]
+        entries = slice(int(indptr[0]), int(indptr[-1]))
+        counts = None if self._counts is None else self._counts[entries]
+        return EventStore(
+            (stop - start, columns),
+            self.detector_shape,
+            indptr - indptr[0],
+            self._indices[entries],
+            counts,
+            self.metadata,
+        )
+
+    def blocks(self) -> Iterator[tuple[int, EventStore]]:
+        """Iterate over (first scan row, events in memory) such that all rows are covered once."""
+        yield 0, self
+
+    def load(self) -> EventStore:
+        """Return the same events in memory."""
+        return self
+
+    def __getitem__(self, key: Any) -> EventStore:
+        """Return the events of a part of the scan; an integer selects one row or column."""
+        rows, columns = parse_scan_slices(key, self.scan_shape)
+        return self.select(
+            np.arange(self.scan_shape[0])[rows], np.arange(self.scan_shape[1])[columns]
+        )
+
+    def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
+        """Return the events at the crossings of scan `rows` and `columns`, in that order."""
+        patterns = (rows[:, None] * self.scan_shape[1] + columns[None, :]).ravel()
+        lists = event_lists.gathered(self.indptr, self.indices, self.counts, patterns)
+        return EventStore((len(rows), len(columns)), self.detector_shape, *lists, self.metadata)
+
+    def pattern(self, rx: int, ry: int) -> np.ndarray:
+        """Return one dense diffraction pattern, (Qx, Qy), as a new writable array."""
+        dense = np.zeros(self.detector_shape, self.count_dtype)
+        p = rx * self.scan_shape[1] + ry
+        entries = slice(self.indptr[p], self.indptr[p + 1])
+        dense.ravel()[self.indices[entries]] = 1 if self.counts is None else self.counts[entries]
+        return dense
+
+    def mapped(self, pixel_map: PixelMap) -> EventStore:
+        """Return the events on another detector: cropped, binned, centred, masked by the map."""
+        check_map_fits(pixel_map, self.detector_shape)
+        lists = event_lists.mapped(self.indptr, self.indices, self.counts, pixel_map)
+        return EventStore(self.scan_shape, pixel_map.target_shape, *lists, self.metadata)
+
+    def reshaped(self, scan_shape: Shape2D) -> EventStore:
+        """Return the same patterns as a scan of another shape."""
+        scan_shape = parse_shape(scan_shape, "scan_shape")
+        if math.prod(scan_shape) != self.n_patterns:
+            raise ParameterError(f"{self.n_patterns} patterns do not fill a scan of {scan_shape}")
+        lists = (self.indptr, self.indices, self.counts)
+        return EventStore(scan_shape, self.detector_shape, *lists, self.metadata)
+
+    def with_metadata(self, **items: Any) -> EventStore:
+        """Return the same events with metadata items added."""
+        lists = (self.indptr, self.indices, self.counts)
+        metadata = {**self.metadata, **items}
+        return EventStore(self.scan_shape, self.detector_shape, *lists, metadata)
+
+    def validate(self) -> None:
+        """Check every invariant.
+
+        Raises
+        ------
+        EventRangeError
+            Naming the first scan position whose events are out of range, out of order, repeated,
+            or have a count of zero.
+        """
+        for first_row, block in self.blocks():
+            _validate_block(block, first_row)
+
+
+class EventSource(Protocol):
+    """What a file-backed store reads from."""
+
+    scan_shape: Shape2D
+    detector_shape: Shape2D
+    metadata: Mapping[str, Any]
+    #: Bytes that the source itself keeps in memory.
+    nbytes: int
+    #: Smallest dtype that holds any pixel of a dense pattern.
+    count_dtype: np.dtype
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+
+    def events_per_row(self) -> np.ndarray | None:
+        """Return the electrons of every scan row (Rx,), exactly, or None if only reading tells."""
+
+
+class StreamedEventStore(EventStore):
+    """Events that stay in their file; the same interface, scan rows at a time.
+
+    `indptr`, `indices` and `counts` read the whole file each time: use `blocks` or `load`.
+
+    Parameters
+    ----------
+    source : EventSource
+    """
+
+    def __init__(self, source: EventSource) -> None:
+        self._describe(source.scan_shape, source.detector_shape, source.metadata)
+        self._source = source
+
+    @property
+    def in_memory(self) -> bool:
+        """False: the events are streamed."""
+        return False
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """Start of every pattern's entries; reads the whole file."""
+        return self.load().indptr
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Flat detector index of every entry; reads the whole file."""
+        return self.load().indices
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """Electrons of every entry or None; reads the whole file."""
+        return self.load().counts
+
+    @property
+    def n_events(self) -> int:
+        """Number of electrons; reads the file if its tables do not tell."""
+        per_row = self._source.events_per_row()
+        if per_row is not None:
+            return int(per_row.sum())
+        return sum(block.n_events for _, block in self.blocks())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self._source.nbytes
+
+    @property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds every pixel of a dense pattern."""
+        return self._source.count_dtype
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+        return self._source.read_rows(start, stop)
+
+    def blocks(self) -> Iterator[tuple[int, EventStore]]:
+        """Iterate over (first scan row, events in memory) in blocks of bounded size."""
+        for start, stop in self._row_ranges():
+            yield start, self.read_rows(start, stop)
+
+    def _row_ranges(self) -> list[tuple[int, int]]:
+        per_row = self._source.events_per_row()
+        rows = self.scan_shape[0]
+        if per_row is None:
+            per_row = np.full(rows, EVENTS_PER_BLOCK)
+        ranges, start, events = [], 0, 0
+        for row in range(rows):
+            if row > start and events + per_row[row] > EVENTS_PER_BLOCK:
+                ranges.append((start, row))
+                start, events = row, 0
+            events += int(per_row[row])
+        return [*ranges, (start, rows)]
+
+    def load(self) -> EventStore:
+        """Return the same events in memory."""
+        return self._source.read_rows(0, self.scan_shape[0])
+
+    def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
+        """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
+        return StreamedEventStore(_Selection(self._source, rows, columns))
+
+    def pattern(self, rx: int, ry: int) -> np.ndarray:
+        """Return one dense diffraction pattern; reads one scan row."""
+        return self.read_rows(rx, rx + 1).pattern(0, ry).astype(self.count_dtype, copy=False)
+
+    def mapped(self, pixel_map: PixelMap) -> EventStore:
+        """Return the events on another detector, mapped as they are read."""
+        check_map_fits(pixel_map, self.detector_shape)
+        return StreamedEventStore(_Mapped(self._source, pixel_map))
+
+    def reshaped(self, scan_shape: Shape2D) -> EventStore:
+        """Return the same patterns, in memory, as a scan of another shape."""
+        return self.load().reshaped(scan_shape)
+
+    def with_metadata(self, **items: Any) -> EventStore:
+        """Return the same events with metadata items added."""
+        store = StreamedEventStore(self._source)
+        store._metadata = MappingProxyType({**self.metadata, **items})
+        return store
+
+
+class _Mapped:
+    """A source whose events go through a pixel map as they are read."""
+
+    def __init__(self, source: EventSource, pixel_map: PixelMap) -> None:
+        self.source = source
+        self.pixel_map = pixel_map
+        self.scan_shape = source.scan_shape
+        self.detector_shape = pixel_map.target_shape
+        self.metadata = source.metadata
+        self.nbytes = source.nbytes + pixel_map.lut.nbytes
+        # binned pixels collect counts of many pixels
+        self.count_dtype = source.count_dtype if pixel_map.keeps_order else np.dtype(np.uint32)
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        return self.source.read_rows(start, stop).mapped(self.pixel_map)
+
+    def events_per_row(self) -> np.ndarray | None:
+        return None
+
+
+class _Selection:
+    """A source of some scan rows and columns of another."""
+
+    def __init__(self, source: EventSource, rows: np.ndarray, columns: np.ndarray) -> None:
+        self.source = source
+        self.rows = rows
+        self.columns = columns
+        self.scan_shape = (len(rows), len(columns))
+        self.detector_shape = source.detector_shape
+        self.metadata = source.metadata
+        self.nbytes = source.nbytes
+        self.count_dtype = source.count_dtype
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        rows = self.rows[start:stop]
+        if len(rows) == 0:
+            return self.source.read_rows(0, 0).select(rows, self.columns)
+        first = int(rows.min())
+        return self.source.read_rows(first, int(rows.max()) + 1).select(rows - first, self.columns)
+
+    def events_per_row(self) -> np.ndarray | None:
+        return None
+
+
+def parse_shape(shape: Any, name: str) -> Shape2D:
+    """Return `shape` as two non-negative integers.
+
+    Raises
+    ------
+    ParameterError
+        If it is anything else.
+    """
+    try:
+        first, second = (int(n) for n in shape)
+        whole = all(int(n) == n for n in shape)
+    except (TypeError, ValueError):
+        whole = False
+    if not whole or first < 0 or second < 0:
+        raise ParameterError(f"{name} is {shape!r}; give two whole numbers (rows, columns)")
+    return first, second
+
+
+def parse_scan_slices(key: Any, scan_shape: Shape2D) -> ScanSlices:
+    """Return an index of the scan as two slices; an integer becomes a slice of length one."""
+    parts = key if isinstance(key, tuple) else (key,)
+    if len(parts) > 2:
+        raise ParameterError(f"a scan has two axes, got {len(parts)} indices: {key!r}")
+    parts = (*parts, *(slice(None),) * (2 - len(parts)))
+    return _as_slice(parts[0], scan_shape[0]), _as_slice(parts[1], scan_shape[1])
+
+
+def check_map_fits(pixel_map: PixelMap, detector_shape: Shape2D) -> None:
+    """Raise ParameterError unless the map is for a detector of this shape."""
+    if pixel_map.source_shape != tuple(detector_shape):
+        raise ParameterError(
+            f"the map is for a detector of {pixel_map.source_shape}, this one is {detector_shape}"
+        )
+
+
+def _as_slice(part: Any, length: int) -> slice:
+    if isinstance(part, slice):
+        return part
+    if not isinstance(part, (int, np.integer)):
+        raise ParameterError(f"index the scan with integers or slices, not {part!r}")
+    if not -length <= part < length:
+        raise IndexError(f"scan index {part} is out of range for {length} positions")
+    start = int(part) % length
+    return slice(start, start + 1)
+
+
+def _row_lists(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return lengths, indices and counts of one dense scan row (Ry, Qx, Qy)."""
+    flat = row.reshape(row.shape[0], -1)
+    pattern, index = np.nonzero(flat)
+    values = flat[pattern, index]
+    if values.dtype.kind not in "biu" and not np.array_equal(values, np.rint(values)):
+        raise ParameterError("the dense data are no electron counts: some values are not whole")
+    if values.size and values.min() < 0:
+        raise ParameterError(f"the dense data are no electron counts: found {values.min()}")
+    lengths = np.bincount(pattern, minlength=row.shape[0]).astype(np.int64)
+    largest = int(values.max()) if values.size else 0
+    return lengths, index, values.astype(event_lists.count_dtype(largest))
+
+
+def _read_only(array: np.ndarray) -> np.ndarray:
+    view = array.view()
+    view.flags.writeable = False
+    return view
+
+
+def _validate_block(block: EventStore, first_row: int) -> None:
+    n_pixels = block.detector_shape[0] * block.detector_shape[1]
+    columns = block.scan_shape[1]
+
+    def fail(pattern: int, what: str) -> None:
+        rx, ry = first_row + pattern // columns, pattern % columns
+        raise EventRangeError(f"scan position ({rx}, {ry}): {what}")
+
+    if np.any(np.diff(block.indptr) < 0):
+        fail(int(np.argmax(np.diff(block.indptr) < 0)), "its list has a negative length")
+    if block.indices.size and block.indices.max() >= n_pixels:
+        entry = int(np.argmax(block.indices >= n_pixels))
+        pattern = int(np.searchsorted(block.indptr, entry, "right")) - 1
+        fail(pattern, f"index {block.indices[entry]} lies outside {block.detector_shape}")
+    ascending = event_lists._ascending(block.indptr, block.indices)
+    if not ascending.all():
+        fail(int(np.argmin(ascending)), "its indices are unsorted or repeated")
+    if block.counts is not None and block.counts.size and block.counts.min() == 0:
+        entry = int(np.argmin(block.counts))
+        fail(int(np.searchsorted(block.indptr, entry, "right")) - 1, "an entry has a count of zero")

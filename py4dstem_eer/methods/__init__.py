@@ -1,0 +1,1 @@
+"""Methods: events and geometry to named arrays. No py4DSTEM, no plotting, no printing."""

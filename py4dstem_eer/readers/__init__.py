@@ -1,0 +1,1 @@
+"""File formats: bytes to `EventStore` and plain metadata with units."""

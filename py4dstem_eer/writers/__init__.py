@@ -1,0 +1,1 @@
+"""File formats, the other way: `EventStore` to bytes."""
