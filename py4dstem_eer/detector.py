@@ -142,7 +142,8 @@ def centred_map(
 def mask_map(mask: np.ndarray) -> PixelMap:
     """Return the map that drops the pixels where `mask` is False and moves none."""
     lut = np.where(mask.ravel(), np.arange(mask.size), DROPPED)
-    return PixelMap(lut.astype(np.int32), mask.shape, mask.shape)
+    shape = (mask.shape[0], mask.shape[1])
+    return PixelMap(lut.astype(np.int32), shape, shape)
 
 
 def transpose_map(shape: Shape2D) -> PixelMap:

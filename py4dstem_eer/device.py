@@ -22,6 +22,19 @@ from .errors import DeviceError, ParameterError
 GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
 THREADS_PER_BLOCK = 128
 
+_CPU_LAUNCHER = """
+def {name}(n_items, {arrays}):
+    for i in prange(n_items):
+        body(i, {arrays})
+"""
+
+_GPU_LAUNCHER = """
+def {name}(n_items, {arrays}):
+    i = cuda.grid(1)
+    if i < n_items:
+        body(i, {arrays})
+"""
+
 #: Decorator for scalar helpers that kernel bodies call; works on both devices.
 scalar_function = numba.njit(cache=True, nogil=True, error_model="numpy")
 
@@ -113,7 +126,7 @@ class Kernel:
     def __init__(self, body: Callable[..., None], fastmath: bool | set[str] = False) -> None:
         self.body = body
         self.fastmath = fastmath
-        functools.update_wrapper(self, body)
+        functools.update_wrapper(self, body)  # type: ignore[arg-type]
 
     def launch(self, device: Device, n_items: int, *arrays: Any) -> None:
         """Run the body once for every item ``0 <= i < n_items``."""
@@ -134,8 +147,7 @@ class Kernel:
             "error_model": "numpy",
         }
         body = numba.njit(**options)(self.body)
-        source = "def {name}(n_items, {arrays}):\n    for i in prange(n_items):\n        body(i, {arrays})\n"
-        launcher = self._define(source, {"prange": numba.prange, "body": body})
+        launcher = self._define(_CPU_LAUNCHER, {"prange": numba.prange, "body": body})
         return numba.njit(parallel=True, **options)(launcher)
 
     @functools.cached_property
@@ -143,8 +155,7 @@ class Kernel:
         from numba import cuda
 
         body = cuda.jit(self.body, device=True)
-        source = "def {name}(n_items, {arrays}):\n    i = grid(1)\n    if i < n_items:\n        body(i, {arrays})\n"
-        return cuda.jit(self._define(source, {"grid": cuda.grid, "body": body}))
+        return cuda.jit(self._define(_GPU_LAUNCHER, {"cuda": cuda, "body": body}))
 
     def _define(self, source: str, names: dict[str, Any]) -> Callable[..., None]:
         """Define the launcher as if it stood in the body's own file.

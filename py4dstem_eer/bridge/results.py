@@ -1,0 +1,81 @@
+"""Results as py4DSTEM's own classes, with units and pixel sizes."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import numpy as np
+from emdfile import Array, Metadata
+from py4DSTEM.data import DiffractionSlice, RealSlice
+
+
+def real_slice(
+    data: np.ndarray,
+    name: str,
+    units: str,
+    step: tuple[float, float] | None,
+    labels: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> RealSlice:
+    """Return an image, or a stack of images, over the scan.
+
+    Parameters
+    ----------
+    data : (Rx, Ry) or (n, Rx, Ry)
+    name : str
+        Name in the EMD tree.
+    units : str
+        Unit of the values, e.g. "rad".
+    step : (float, float) or None
+        Scan step along (row, column) [Å]; None for an uncalibrated scan.
+    labels : sequence of str, optional
+        Names of the images of a stack.
+    parameters : mapping, optional
+        How the result was made; kept as metadata "parameters".
+    """
+    result = RealSlice(data=data, name=name, slicelabels=_labels(labels))
+    return _described(result, units, step, "A", ("Rx", "Ry"), parameters)
+
+
+def diffraction_slice(
+    data: np.ndarray,
+    name: str,
+    units: str,
+    pixel: tuple[float, float] | None,
+    labels: Sequence[str] | None = None,
+    parameters: Mapping[str, Any] | None = None,
+) -> DiffractionSlice:
+    """Return an image, or a stack of images, over the detector.
+
+    Parameters are those of `real_slice`, with `pixel` [Å⁻¹] in the place of `step`.
+    """
+    result = DiffractionSlice(data=data, name=name, slicelabels=_labels(labels))
+    return _described(result, units, pixel, "A^-1", ("Qx", "Qy"), parameters)
+
+
+def _labels(labels: Sequence[str] | None) -> list[str] | None:
+    return None if labels is None else list(labels)
+
+
+def _described(
+    result: Array,
+    units: str,
+    size: tuple[float, float] | None,
+    size_units: str,
+    axes: tuple[str, str],
+    parameters: Mapping[str, Any] | None,
+) -> Any:
+    # py4DSTEM's slices ignore the units they are constructed with
+    result.units = units
+    for axis in range(2):
+        step, unit = (1, "pixels") if size is None else (size[axis], size_units)
+        result.set_dim(axis, [0, step], units=unit, name=axes[axis])
+    calibration = result.calibration
+    if size is not None:
+        space = "R" if axes[0] == "Rx" else "Q"
+        getattr(calibration, f"set_{space}_pixel_size")(size[0])
+        getattr(calibration, f"set_{space}_pixel_units")(size_units)
+    # stock classes forget the units of their values when they are read back: keep them here too
+    result.metadata = Metadata(name="parameters", data={"units": units, **(parameters or {})})
+    return result

@@ -1,0 +1,203 @@
+"""Sums over events: one pattern per scan, one number per position, a small dense stack.
+
+Every reduction is linear in the counts and runs in O(events), a block of scan rows at a time; how
+the rows are split into blocks never changes a result.
+"""
+
+from __future__ import annotations
+
+import numba
+import numpy as np
+
+from ..detector import DROPPED, PixelMap
+from ..device import Device, get_device, kernel
+from ..errors import ParameterError
+from ..events import EventStore, check_map_fits
+from ..progress import track
+
+#: One electron in every entry, for kernels that read counts.
+_NO_COUNTS = np.zeros(0, np.uint8)
+
+
+@kernel
+def _add_patterns(i, bounds, indptr, indices, counts, weights, sums):
+    for p in range(bounds[i], bounds[i + 1]):
+        weight = weights[p] if len(weights) > 0 else 1
+        for e in range(indptr[p], indptr[p + 1]):
+            sums[i, indices[e]] += weight * counts[e] if len(counts) > 0 else weight
+
+
+@kernel
+def _maximise_patterns(i, bounds, indptr, indices, counts, largest):
+    for p in range(bounds[i], bounds[i + 1]):
+        for e in range(indptr[p], indptr[p + 1]):
+            count = counts[e] if len(counts) > 0 else 1
+            largest[i, indices[e]] = max(largest[i, indices[e]], count)
+
+
+@kernel
+def _weigh_events(p, indptr, indices, counts, mask, image):
+    total = mask[0] * 0
+    for e in range(indptr[p], indptr[p + 1]):
+        total += mask[indices[e]] * counts[e] if len(counts) > 0 else mask[indices[e]]
+    image[p] = total
+
+
+@kernel
+def _count_events(p, indptr, counts, image):
+    total = indptr[p + 1] - indptr[p]
+    if len(counts) > 0:
+        total = 0
+        for e in range(indptr[p], indptr[p + 1]):
+            total += counts[e]
+    image[p] = total
+
+
+@kernel
+def _fill_stack(p, indptr, indices, counts, lut, stack):
+    for e in range(indptr[p], indptr[p + 1]):
+        target = lut[indices[e]]
+        if target != DROPPED:
+            stack[p, target] += counts[e] if len(counts) > 0 else 1
+
+
+def pattern_sum(
+    events: EventStore, weights: np.ndarray | None = None, device: str = "cpu"
+) -> np.ndarray:
+    """Return the sum of all diffraction patterns, weighted if asked.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    weights : (Rx, Ry), optional
+        Factor for every pattern; booleans select patterns.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    pattern : (Qx, Qy) int64, float64 or complex128
+        [electrons]
+    """
+    if weights is not None:
+        weights = _real_space_weights(weights, events.scan_shape)
+    dtype = np.int64 if weights is None else weights.dtype
+    total = np.zeros(events.detector_shape[0] * events.detector_shape[1], dtype)
+    for first, block in track(events.blocks(), "Sum of patterns"):
+        part = np.zeros(0, dtype)
+        if weights is not None:
+            part = weights[first : first + block.scan_shape[0]].ravel()
+        total += _reduce_patterns(block, _add_patterns, (part,), dtype, get_device(device)).sum(0)
+    return total.reshape(events.detector_shape)
+
+
+def pattern_max(events: EventStore, device: str = "cpu") -> np.ndarray:
+    """Return the largest count of every detector pixel, (Qx, Qy) uint32 [electrons]."""
+    largest = np.zeros(events.detector_shape[0] * events.detector_shape[1], np.uint32)
+    for _, block in track(events.blocks(), "Maximum of patterns"):
+        parts = _reduce_patterns(block, _maximise_patterns, (), np.uint32, get_device(device))
+        np.maximum(largest, parts.max(0), out=largest)
+    return largest.reshape(events.detector_shape)
+
+
+def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """Return the sum of every pattern times `mask`.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    mask : (Qx, Qy) bool, real or complex
+        Virtual detector.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    image : (Rx, Ry) float64 or complex128
+        [electrons]
+    """
+    check_mask(mask, events.detector_shape)
+    dtype = np.complex128 if np.iscomplexobj(mask) else np.float64
+    where = get_device(device)
+    flat = where.asarray(mask.ravel().astype(dtype))
+    image = np.empty(events.scan_shape, dtype)
+    for first, block in track(events.blocks(), "Virtual image"):
+        part = where.xp.empty(block.n_patterns, dtype)
+        _weigh_events.launch(where, block.n_patterns, *_lists(block, where), flat, part)
+        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
+    return image
+
+
+def electrons_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:
+    """Return the number of electrons of every pattern, (Rx, Ry) int64."""
+    where = get_device(device)
+    image = np.empty(events.scan_shape, np.int64)
+    for first, block in track(events.blocks(), "Electrons per position"):
+        part = where.xp.empty(block.n_patterns, np.int64)
+        indptr, _, counts = _lists(block, where)
+        _count_events.launch(where, block.n_patterns, indptr, counts, part)
+        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
+    return image
+
+
+def binned_stack(
+    events: EventStore, pixel_map: PixelMap, dtype: np.dtype, device: str = "cpu"
+) -> np.ndarray:
+    """Return all patterns, dense, on the small detector of `pixel_map`.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry)
+    pixel_map : PixelMap
+        From the detector to the target pixels.
+    dtype : dtype
+        Of the stack; the caller knows how many electrons a target pixel can hold.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    stack : (Rx * Ry, target pixels) of `dtype`
+        [electrons], on the device
+    """
+    check_map_fits(pixel_map, events.detector_shape)
+    where = get_device(device)
+    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+    stack = where.xp.zeros((events.n_patterns, n_target), dtype)
+    lut = where.asarray(pixel_map.lut)
+    columns = events.scan_shape[1]
+    for first, block in track(events.blocks(), "Binning events"):
+        part = stack[first * columns : first * columns + block.n_patterns]
+        _fill_stack.launch(where, block.n_patterns, *_lists(block, where), lut, part)
+    return stack
+
+
+def check_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> None:
+    """Raise ParameterError unless `mask` has the shape of the detector."""
+    if np.shape(mask) != tuple(detector_shape):
+        raise ParameterError(
+            f"the mask has shape {np.shape(mask)}, the detector has {tuple(detector_shape)}"
+        )
+
+
+def _real_space_weights(weights: np.ndarray, scan_shape: tuple[int, int]) -> np.ndarray:
+    if np.shape(weights) != tuple(scan_shape):
+        raise ParameterError(f"the mask has shape {np.shape(weights)}, the scan has {scan_shape}")
+    if np.asarray(weights).dtype.kind in "biu":
+        return np.asarray(weights, np.int64)
+    return np.asarray(weights, np.complex128 if np.iscomplexobj(weights) else np.float64)
+
+
+def _lists(block: EventStore, where: Device) -> tuple:
+    counts = _NO_COUNTS if block.counts is None else block.counts
+    return tuple(where.asarray(array) for array in (block.indptr, block.indices, counts))
+
+
+def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
+    """Run a pattern reduction with one accumulator for each thread, which owns a range of patterns."""
+    n_parts = max(1, min(numba.get_num_threads(), block.n_patterns))
+    # equal numbers of events, not of patterns
+    shares = np.linspace(0, len(block.indices), n_parts + 1)[1:-1]
+    bounds = np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns].astype(np.int64)
+    n_pixels = block.detector_shape[0] * block.detector_shape[1]
+    parts = where.xp.zeros((n_parts, n_pixels), dtype)
+    extra = tuple(where.asarray(array) for array in extra)
+    reduction.launch(where, n_parts, where.asarray(bounds), *_lists(block, where), *extra, parts)
+    return where.asnumpy(parts)
