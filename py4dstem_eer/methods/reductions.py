@@ -191,7 +191,7 @@ def _lists(block: EventStore, where: Device) -> tuple:
 
 
 def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
-    """Run a pattern reduction with one accumulator for each thread, which owns a range of patterns."""
+    """Run a reduction over patterns with one accumulator, and one range of patterns, a thread."""
     n_parts = max(1, min(numba.get_num_threads(), block.n_patterns))
     # equal numbers of events, not of patterns
     shares = np.linspace(0, len(block.indices), n_parts + 1)[1:-1]
