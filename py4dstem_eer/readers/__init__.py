@@ -1,1 +1,155 @@
 """File formats: bytes to `EventStore` and plain metadata with units."""
+
+from __future__ import annotations
+
+import difflib
+import importlib
+import os
+from collections.abc import Collection
+from pathlib import Path
+from typing import Any, Protocol, cast
+
+from ..errors import FormatError, ParameterError
+from ..events import EventSource, EventStore, StreamedEventStore
+from .options import ReaderOptions
+
+#: Where each format is read, loaded on use. Content is asked in this order.
+FORMATS: dict[str, str] = {
+    "stempy": "py4dstem_eer.readers.stempy",
+}
+
+#: Format name that means: find out which.
+ANY_FORMAT = "eer"
+
+
+class Reader(Protocol):
+    """What the module of a format offers."""
+
+    #: The name in `FORMATS`.
+    NAME: str
+    #: Fields of `ReaderOptions` that mean something for this format.
+    USES: Collection[str]
+    #: Lower-case file extensions, with dot, that no other format uses.
+    EXTENSIONS: Collection[str]
+
+    def recognises(self, path: Path) -> bool:
+        """Return whether the content of the file is of this format; quick, and never raises."""
+
+    def open_source(self, path: Path, options: ReaderOptions) -> EventSource:
+        """Open the file for reading, checking all that can be checked without reading events."""
+
+
+def load_reader(name: str) -> Reader:
+    """Return the module that reads the format called `name`.
+
+    Raises
+    ------
+    ParameterError
+        If there is no such format.
+    """
+    if name not in FORMATS:
+        close = difflib.get_close_matches(str(name), FORMATS, n=1)
+        hint = f"; did you mean {close[0]!r}?" if close else ""
+        known = ", ".join((ANY_FORMAT, *FORMATS))
+        raise ParameterError(f"unknown format {name!r}{hint} (known: {known})")
+    return cast(Reader, importlib.import_module(FORMATS[name]))
+
+
+def detect(path: str | os.PathLike[str]) -> str | None:
+    """Return the name of the event format of a file, or None if it is of none.
+
+    The content decides; an extension counts only where it belongs to one format alone.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    """
+    path = _existing(path)
+    if not path.is_file():
+        return None
+    for name in FORMATS:
+        if load_reader(name).recognises(path):
+            return name
+    for name in FORMATS:
+        if path.suffix.lower() in load_reader(name).EXTENSIONS:
+            return name
+    return None
+
+
+def open_events(
+    path: str | os.PathLike[str],
+    format: str | None = None,
+    *,
+    mem: str = "RAM",
+    **options: Any,
+) -> EventStore:
+    """Open a file of electron events.
+
+    Parameters
+    ----------
+    path : path
+    format : str, optional
+        A name in `FORMATS`. Default, and "eer": find out from the content.
+    mem : {"RAM", "MEMMAP"}
+        Load the events, or leave them in the file and stream scan rows.
+    **options
+        Fields of `ReaderOptions`: scan_shape, skip_frames, frames_per_position, keep_flyback,
+        superres, errors, and those of one format.
+
+    Returns
+    -------
+    EventStore, canonical, with what the file says beside the events in `metadata`
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    ParameterError
+        If an option is unknown, or has a value that makes no sense for this file.
+    FormatError
+        If the file is of no known format.
+    CorruptFileError, EventRangeError
+        If the file is truncated or inconsistent, and errors="skip" is not given.
+    """
+    if mem not in ("RAM", "MEMMAP"):
+        raise ParameterError(f'mem is {mem!r}; it must be "RAM" or "MEMMAP"')
+    path = _existing(path)
+    if format not in (None, ANY_FORMAT):
+        reader = load_reader(cast(str, format))
+        _check_is_file(path)
+    else:
+        _check_is_file(path)
+        reader = load_reader(_detected(path))
+    parsed = ReaderOptions.parse(reader.NAME, reader.USES, options)
+    store = StreamedEventStore(reader.open_source(path, parsed))
+    return store.load() if mem == "RAM" else store
+
+
+def _existing(path: str | os.PathLike[str]) -> Path:
+    if not isinstance(path, (str, os.PathLike)):
+        raise ParameterError(f"expected the path of a file, got {path!r}")
+    found = Path(path)
+    if not found.exists():
+        raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
+    return found
+
+
+def _check_is_file(path: Path) -> None:
+    if path.is_dir():
+        raise FormatError(f"{path} is a directory; give the path of one file of events")
+    if path.stat().st_size == 0:
+        raise FormatError(f"{path} is empty; it holds no events")
+
+
+def _detected(path: Path) -> str:
+    name = detect(path)
+    if name is None:
+        with path.open("rb") as file:
+            start = file.read(16)
+        raise FormatError(
+            f"{path} is no electron-event file that can be read: it starts with {start!r} and its "
+            f"content fits none of the formats tried ({', '.join(FORMATS)}); if it is one of "
+            'them, name it, format="...", and the error will say what is missing'
+        )
+    return name
