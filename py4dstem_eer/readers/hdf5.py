@@ -1,0 +1,160 @@
+"""HDF5 files opened with care: damage is an error of ours, truncated files show what is left."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, BinaryIO
+
+import numpy as np
+
+from ..errors import CorruptFileError, EventError, FormatError
+
+SIGNATURE = b"\x89HDF\r\n\x1a\n"
+
+#: What h5py raises on damaged files, depending on where the damage is.
+DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+
+_WITH_UNIT = re.compile(r"(.+) \(([^()\s]+)\)$")
+
+# where the superblock keeps the end of the file, for each of its versions
+_END_POSITION = {0: 40, 1: 44, 2: 28, 3: 28}
+_OFFSET_SIZE_POSITION = {0: 13, 1: 13, 2: 9, 3: 9}
+
+
+def superblock_position(path: Path) -> int | None:
+    """Return where the HDF5 superblock begins [bytes], or None if the file is not HDF5."""
+    try:
+        with path.open("rb") as file:
+            size = os.fstat(file.fileno()).st_size
+            position = 0
+            while position + len(SIGNATURE) <= size:
+                file.seek(position)
+                if file.read(len(SIGNATURE)) == SIGNATURE:
+                    return position
+                position = max(512, 2 * position)
+    except OSError:
+        pass
+    return None
+
+
+def stored_end(path: Path) -> int | None:
+    """Return how long the file says that it is [bytes], or None if it does not say."""
+    start = superblock_position(path)
+    if start is None:
+        return None
+    with path.open("rb") as file:
+        file.seek(start)
+        block = file.read(64).ljust(64, b"\0")
+    version = block[8]
+    if version not in _END_POSITION or block[_OFFSET_SIZE_POSITION[version]] != 8:
+        return None
+    return int.from_bytes(block[_END_POSITION[version] :][:8], "little")
+
+
+@contextlib.contextmanager
+def opened(path: Path) -> Iterator[Any]:
+    """Open an HDF5 file for reading, as a `h5py.File`.
+
+    The end that a truncated file lacks reads as zeros, so that its tables can still be found; who
+    reads it has to compare addresses with the file's true size.
+
+    Raises
+    ------
+    FormatError
+        If the file is not HDF5.
+    CorruptFileError
+        For everything that HDF5 stumbles over, here or inside the block.
+    """
+    import h5py
+
+    if superblock_position(path) is None:
+        raise FormatError(f"{path} is not an HDF5 file")
+    try:
+        with contextlib.ExitStack() as stack:
+            end = stored_end(path)
+            source: Any = path
+            if end is not None and end > path.stat().st_size:
+                source = stack.enter_context(_Lengthened(path, end))
+            yield stack.enter_context(h5py.File(source, "r"))
+    except (EventError, FileNotFoundError, PermissionError):
+        raise
+    except DAMAGE as error:
+        raise CorruptFileError(
+            f"{path} is an HDF5 file but damaged or still being written: {_one_line(error)}"
+        ) from error
+
+
+def attributes(group: Any) -> dict[str, Any]:
+    """Return the attributes of a group and of its sub-groups as nested dicts of plain values.
+
+    An attribute named "name (unit)", such as stempy's "process time (s)", becomes a pair
+    (value, unit) under "name".
+    """
+    found: dict[str, Any] = {}
+    for name, value in group.attrs.items():
+        match = _WITH_UNIT.match(name)
+        if match and isinstance(number := plain(value), (int, float, list)):
+            found[match[1]] = (tuple(number) if isinstance(number, list) else number, match[2])
+        else:
+            found[str(name)] = plain(value)
+    for name in group:
+        item = group.get(name)  # None where a link leads nowhere
+        if hasattr(item, "items"):
+            found[str(name)] = attributes(item)
+    return found
+
+
+def plain(value: Any) -> Any:
+    """Return an attribute's value as a plain Python object; None where HDF5 says empty."""
+    if isinstance(value, bytes):
+        return value.decode("utf-8", "replace")
+    if isinstance(value, np.ndarray):
+        return [plain(item) for item in value.tolist()] if value.ndim else plain(value.item())
+    if isinstance(value, np.generic):
+        return plain(value.item())
+    return value if isinstance(value, (str, int, float, bool, complex, list, tuple)) else None
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
+
+
+class _Lengthened(io.RawIOBase):
+    """A truncated file, read as if zeros stood where its end is missing."""
+
+    def __init__(self, path: Path, end: int) -> None:
+        self._file: BinaryIO = path.open("rb")
+        self._end = end
+        self._at = 0
+
+    def close(self) -> None:
+        self._file.close()
+        super().close()
+
+    def readable(self) -> bool:
+        return True
+
+    def seekable(self) -> bool:
+        return True
+
+    def tell(self) -> int:
+        return self._at
+
+    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
+        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
+        self._at = origin + offset
+        return self._at
+
+    def readinto(self, buffer: Any) -> int:
+        view = memoryview(buffer).cast("B")
+        count = max(0, min(len(view), self._end - self._at))
+        self._file.seek(self._at)
+        kept = self._file.readinto(view[:count])  # type: ignore[attr-defined]
+        view[kept:count] = bytes(count - kept)
+        self._at += count
+        return count

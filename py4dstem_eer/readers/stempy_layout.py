@@ -1,0 +1,309 @@
+"""Which frames of a stempy file belong to which scan position, in all versions of the layout.
+
+====  ==========================================================================================
+v0    no version, detector shape may be missing (then it is the 4D Camera's 576 x 576); as v1
+v1    no version; one list per position, repeated pixels are counts
+v2    version 2 or none; one list per frame in any order, `scan_positions` says where it belongs
+v3    version 3; the same number of lists for every position, in order
+====  ==========================================================================================
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from ..detector import Shape2D
+from ..errors import CorruptFileError, EventRangeError, FormatError, ParameterError
+from .options import ReaderOptions
+
+FRAMES = "electron_events/frames"
+POSITIONS = "electron_events/scan_positions"
+
+#: What files without a detector shape were recorded with, the NCEM 4D Camera.
+DEFAULT_DETECTOR = (576, 576)
+_MOST_PIXELS = 2**31 - 1
+
+
+@dataclass(frozen=True, eq=False)
+class Header:
+    """What the tables of a stempy file say.
+
+    Attributes
+    ----------
+    path : Path
+    version : int
+        0 to 3.
+    scan_shape : (int, int), optional
+        Rows and columns, with the flyback column if the file has one.
+    detector_shape : (int, int)
+    n_frames : int
+    positions : (n_frames,) int64, optional
+        Scan position of each frame; None if frames are in order, the same number everywhere.
+    n_positions : int
+    """
+
+    path: Path
+    version: int
+    scan_shape: Shape2D | None
+    detector_shape: Shape2D
+    n_frames: int
+    positions: np.ndarray | None
+    n_positions: int
+
+    @property
+    def frames_per_position(self) -> int:
+        """Frames of each position, if they are in order and it is the same number everywhere."""
+        whole = self.n_positions > 0 and self.n_frames % self.n_positions == 0
+        return self.n_frames // self.n_positions if whole else 1
+
+
+@dataclass(frozen=True, eq=False)
+class Arrangement:
+    """The frames of a file in the order of the scan.
+
+    Attributes
+    ----------
+    scan_shape : (int, int)
+    numbers : (m,) int64, optional
+        Number in the file of each frame that is used; None if all are, in order.
+    frame_ptr : (Rx * Ry + 1,) int64, optional
+        Position p owns numbers[frame_ptr[p]:frame_ptr[p + 1]]; None if all own the same number.
+    frames_per_position : int
+        That number, or the largest.
+    misplaced : (k,) int64
+        Numbers of frames dropped because their scan position does not exist.
+    """
+
+    scan_shape: Shape2D
+    numbers: np.ndarray | None
+    frame_ptr: np.ndarray | None
+    frames_per_position: int
+    misplaced: np.ndarray
+
+    def first_frames(self, positions: np.ndarray) -> np.ndarray:
+        """Return where in `numbers` the frames of each position begin."""
+        if self.frame_ptr is None:
+            return positions * self.frames_per_position
+        return self.frame_ptr[positions]
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the tables."""
+        return sum(table.nbytes for table in (self.numbers, self.frame_ptr) if table is not None)
+
+
+def read_header(file: Any, path: Path) -> Header:
+    """Read the tables of an open HDF5 file.
+
+    Raises
+    ------
+    FormatError
+        If it is no stempy file, or the prototype of April 2019.
+    CorruptFileError
+        If its tables contradict each other.
+    """
+    frames, positions = _datasets(file, path)
+    scan_shape = _shape(positions, path)
+    detector_shape = _shape(frames, path)
+    version = file.attrs.get("version")
+    n_frames, n_positions = frames.shape[0], positions.shape[0]
+    table = None
+    if version is None or version < 3:
+        table = _position_table(positions, n_frames, path)
+        version = version or _version_without_mark(table, detector_shape)
+    if detector_shape is not None and not 0 < math.prod(detector_shape) <= _MOST_PIXELS:
+        raise CorruptFileError(f"{path}: its detector has an impossible shape, {detector_shape}")
+    return Header(
+        path,
+        int(version),
+        None if scan_shape is None else scan_shape[::-1],  # here Nx is the number of columns
+        detector_shape or DEFAULT_DETECTOR,
+        n_frames,
+        table,
+        n_positions,
+    )
+
+
+def arrange(header: Header, options: ReaderOptions) -> Arrangement:
+    """Find the frames of every scan position.
+
+    Raises
+    ------
+    ParameterError
+        If the options do not fit the file.
+    CorruptFileError, EventRangeError
+        If the tables of the file do not fit each other.
+    """
+    if header.positions is None:
+        return _arrange_in_order(header, options)
+    return _arrange_by_table(header, options)
+
+
+def _datasets(file: Any, path: Path) -> tuple[Any, Any]:
+    import h5py
+
+    found = [file.get(name) for name in (FRAMES, POSITIONS)]
+    for name, dataset in zip((FRAMES, POSITIONS), found, strict=True):
+        if not isinstance(dataset, h5py.Dataset):
+            raise FormatError(f"{path} is no stempy file: it has no dataset {name}")
+    frames, positions = found
+    base = h5py.check_vlen_dtype(frames.dtype)
+    if positions.dtype.names or getattr(base, "names", None):
+        raise FormatError(
+            f"{path} was written by the stempy prototype of April 2019, which kept x and y of "
+            "each event instead of one index; convert it with the stempy of that time"
+        )
+    if base is None or np.dtype(base).kind not in "iu" or frames.ndim != 1:
+        raise FormatError(
+            f"{path} is no stempy file: {FRAMES} is {frames.dtype} of shape {frames.shape}, "
+            "expected lists of integers in one dimension"
+        )
+    if positions.dtype.kind not in "iu" or positions.ndim != 1:
+        raise CorruptFileError(
+            f"{path}: {POSITIONS} is {positions.dtype} of shape {positions.shape}, expected "
+            "integers in one dimension"
+        )
+    return frames, positions
+
+
+def _shape(dataset: Any, path: Path) -> Shape2D | None:
+    values = [dataset.attrs.get(name) for name in ("Nx", "Ny")]
+    if values[0] is None or values[1] is None:
+        return None
+    numbers = [np.asarray(value) for value in values]
+    if any(n.dtype.kind not in "iu" or n.size != 1 or int(n.item()) < 0 for n in numbers):
+        raise CorruptFileError(f"{path}: {dataset.name} has Nx, Ny = {values}, expected integers")
+    return int(numbers[0].item()), int(numbers[1].item())
+
+
+def _position_table(positions: Any, n_frames: int, path: Path) -> np.ndarray | None:
+    """Return the position of every frame, or None if it is the frame's own number."""
+    if len(positions) != n_frames:
+        raise CorruptFileError(
+            f"{path}: its {n_frames} frames and {len(positions)} scan positions should be the "
+            "same number in a file of its version; is it truncated or half written?"
+        )
+    if positions.nbytes > path.stat().st_size and positions.chunks is None:
+        raise CorruptFileError(
+            f"{path}: its header promises {n_frames} scan positions, more than the file can hold"
+        )
+    _check_inside(positions, path)
+    table = positions[()].astype(np.int64)
+    return None if np.array_equal(table, np.arange(n_frames)) else table
+
+
+def _check_inside(dataset: Any, path: Path) -> None:
+    """Raise if a contiguous dataset lies beyond the end of the file, where only zeros are read."""
+    offset = dataset.id.get_offset()
+    if offset is not None and offset + dataset.nbytes > path.stat().st_size:
+        raise CorruptFileError(f"{path} is truncated: its table {dataset.name} is not complete")
+
+
+def _version_without_mark(table: np.ndarray | None, detector_shape: Shape2D | None) -> int:
+    if table is not None:
+        return 2
+    return 0 if detector_shape is None else 1
+
+
+def _arrange_in_order(header: Header, options: ReaderOptions) -> Arrangement:
+    scan_shape = _chosen_scan(header, options)
+    frames = options.frames_per_position or header.frames_per_position
+    n_used = header.n_frames - options.skip_frames
+    if n_used != math.prod(scan_shape) * frames:
+        raise _misfit(header, options, scan_shape, frames)
+    numbers = None
+    if options.skip_frames or not options.keep_flyback:
+        numbers = np.arange(options.skip_frames, header.n_frames)
+    if not options.keep_flyback:
+        kept = _without_flyback(scan_shape)
+        numbers = numbers.reshape(*scan_shape, frames)[:, :-1].ravel()  # type: ignore[union-attr]
+        scan_shape = kept
+    return Arrangement(scan_shape, numbers, None, frames, np.zeros(0, np.int64))
+
+
+def _chosen_scan(header: Header, options: ReaderOptions) -> Shape2D:
+    if options.scan_shape is not None:
+        return options.scan_shape
+    if header.scan_shape is None:
+        raise ParameterError(
+            f"{header.path} does not say what shape its scan of {header.n_positions} positions "
+            "has; give scan_shape=(rows, columns)"
+        )
+    if math.prod(header.scan_shape) != header.n_positions and header.positions is None:
+        raise CorruptFileError(
+            f"{header.path}: a scan of {header.scan_shape} and a list of {header.n_positions} "
+            "scan positions do not fit; if you know the scan, give scan_shape=(rows, columns)"
+        )
+    return header.scan_shape
+
+
+def _misfit(
+    header: Header, options: ReaderOptions, scan_shape: Shape2D, frames: int
+) -> ParameterError | CorruptFileError:
+    left = header.n_frames - options.skip_frames
+    positions = math.prod(scan_shape)
+    after = f" after skipping {options.skip_frames}" if options.skip_frames else ""
+    hint = "give scan_shape=(rows, columns) that fits"
+    if positions and left > 0 and left % positions == 0:
+        hint = f"{left // positions} frames per position would: frames_per_position="
+        hint += str(left // positions)
+    message = (
+        f"{header.path}: {left} frames{after} do not fill a scan of {scan_shape} with {frames} "
+        f"per position, which takes {positions * frames}; {hint}"
+    )
+    given = options.scan_shape or options.skip_frames or options.frames_per_position
+    return ParameterError(message) if given else CorruptFileError(message)
+
+
+def _arrange_by_table(header: Header, options: ReaderOptions) -> Arrangement:
+    if options.frames_per_position is not None:
+        raise ParameterError(
+            f"{header.path} says for each frame where it belongs, so that "
+            f"frames_per_position={options.frames_per_position} has no meaning; leave it out"
+        )
+    scan_shape = _chosen_scan(header, options)
+    if header.scan_shape is not None and math.prod(scan_shape) != math.prod(header.scan_shape):
+        raise ParameterError(
+            f"scan_shape {scan_shape} has {math.prod(scan_shape)} positions, {header.path} has "
+            f"{math.prod(header.scan_shape)}, {header.scan_shape}"
+        )
+    table = header.positions[options.skip_frames :]  # type: ignore[index]
+    outside = (table < 0) | (table >= math.prod(scan_shape))
+    misplaced = np.flatnonzero(outside) + options.skip_frames
+    if len(misplaced) and not options.skips_errors:
+        frame = int(misplaced[0])
+        raise EventRangeError(
+            f"{header.path}, frame {frame}: its scan position {table[frame - options.skip_frames]} "
+            f'is not in a scan of {scan_shape}; errors="skip" drops such frames'
+        )
+    if not options.keep_flyback:
+        outside |= table % scan_shape[1] == scan_shape[1] - 1
+        table = table - table // scan_shape[1]
+        scan_shape = _without_flyback(scan_shape)
+    return _sorted_by_position(scan_shape, table, outside, options.skip_frames, misplaced)
+
+
+def _without_flyback(scan_shape: Shape2D) -> Shape2D:
+    if scan_shape[1] < 2:
+        raise ParameterError(
+            f"keep_flyback=False drops the last scan column, and a scan of {scan_shape} has no "
+            "other; leave it out"
+        )
+    return scan_shape[0], scan_shape[1] - 1
+
+
+def _sorted_by_position(
+    scan_shape: Shape2D, table: np.ndarray, dropped: np.ndarray, skipped: int, misplaced: np.ndarray
+) -> Arrangement:
+    used = np.flatnonzero(~dropped)
+    # stable, so that what is read does not depend on the sorting algorithm
+    used = used[np.argsort(table[used], kind="stable")]
+    per_position = np.bincount(table[used], minlength=math.prod(scan_shape))
+    frame_ptr = np.concatenate(([0], np.cumsum(per_position))).astype(np.int64)
+    most = int(per_position.max()) if len(per_position) else 0
+    return Arrangement(scan_shape, used + skipped, frame_ptr, most, misplaced)
