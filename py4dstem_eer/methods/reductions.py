@@ -121,7 +121,7 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     image = np.empty(events.scan_shape, dtype)
     for first, block in track(events.blocks(), "Virtual image"):
         part = where.xp.empty(block.n_patterns, dtype)
-        _weigh_events.launch(where, block.n_patterns, *_lists(block, where), flat, part)
+        _weigh_events.launch(where, block.n_patterns, *lists_on(block, where), flat, part)
         image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
     return image
 
@@ -132,7 +132,7 @@ def electrons_per_position(events: EventStore, device: str = "cpu") -> np.ndarra
     image = np.empty(events.scan_shape, np.int64)
     for first, block in track(events.blocks(), "Electrons per position"):
         part = where.xp.empty(block.n_patterns, np.int64)
-        indptr, _, counts = _lists(block, where)
+        indptr, _, counts = lists_on(block, where)
         _count_events.launch(where, block.n_patterns, indptr, counts, part)
         image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
     return image
@@ -165,7 +165,7 @@ def binned_stack(
     columns = events.scan_shape[1]
     for first, block in track(events.blocks(), "Binning events"):
         part = stack[first * columns : first * columns + block.n_patterns]
-        _fill_stack.launch(where, block.n_patterns, *_lists(block, where), lut, part)
+        _fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, part)
     return stack
 
 
@@ -185,7 +185,8 @@ def _real_space_weights(weights: np.ndarray, scan_shape: tuple[int, int]) -> np.
     return np.asarray(weights, np.complex128 if np.iscomplexobj(weights) else np.float64)
 
 
-def _lists(block: EventStore, where: Device) -> tuple:
+def lists_on(block: EventStore, where: Device) -> tuple:
+    """Return indptr, indices and counts on a device; counts are empty if each entry is one."""
     counts = _NO_COUNTS if block.counts is None else block.counts
     return tuple(where.asarray(array) for array in (block.indptr, block.indices, counts))
 
@@ -199,5 +200,5 @@ def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
     n_pixels = block.detector_shape[0] * block.detector_shape[1]
     parts = where.xp.zeros((n_parts, n_pixels), dtype)
     extra = tuple(where.asarray(array) for array in extra)
-    reduction.launch(where, n_parts, where.asarray(bounds), *_lists(block, where), *extra, parts)
+    reduction.launch(where, n_parts, where.asarray(bounds), *lists_on(block, where), *extra, parts)
     return where.asnumpy(parts)

@@ -1,0 +1,107 @@
+"""Pictures of results, in py4DSTEM's look."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import matplotlib.pyplot as plt
+import numpy as np
+from emdfile import Array
+from matplotlib.patches import Circle, Rectangle
+from py4DSTEM.visualize.vis_special import Complex2RGB
+
+from ..methods.bright_field import Disk
+
+_PERCENTILES = (0.5, 99.5)
+
+
+def draw_ssb(
+    fig: Any,
+    pattern_sum: np.ndarray,
+    disk: Disk,
+    trotters: np.ndarray,
+    phase: Array,
+    amplitude: Array,
+) -> None:
+    """Draw the disk on the summed pattern, trotters, phase and amplitude in one row.
+
+    Parameters
+    ----------
+    fig : matplotlib Figure or None
+        None makes a new one.
+    pattern_sum : (Qx, Qy)
+    disk : Disk
+    trotters : (n, m, m) complex
+    phase, amplitude : RealSlice
+    """
+    fig = fig or plt.figure(figsize=(17, 4.3))
+    axes = fig.subplots(1, 4)
+    draw_pattern(axes[0], pattern_sum, disk)
+    axes[0].set_title("Mean pattern, bright-field disk")
+    axes[1].imshow(Complex2RGB(_tiled(trotters), power=1))
+    axes[1].set_title(f"{len(trotters)} strongest trotters")
+    axes[1].set_axis_off()
+    draw_image(axes[2], phase, "SSB phase", cmap="magma")
+    draw_image(axes[3], amplitude, "SSB amplitude", cmap="gray")
+    fig.tight_layout()
+
+
+def draw_pattern(axis: Any, pattern: np.ndarray, disk: Disk | None = None) -> None:
+    """Draw a diffraction pattern on a compressed scale, with the disk's rim."""
+    axis.imshow(np.sqrt(pattern), cmap="turbo", vmax=np.sqrt(np.percentile(pattern, 99.9)))
+    axis.set_xlabel("detector column [px]")
+    axis.set_ylabel("detector row [px]")
+    if disk is not None:
+        axis.add_patch(Circle(disk.center[::-1], disk.radius, fill=False, color="w", lw=1))
+
+
+def draw_image(axis: Any, image: Array, title: str, cmap: str = "magma") -> None:
+    """Draw an image over the scan with a scale bar and a colour bar in its units."""
+    low, high = np.percentile(image.data, _PERCENTILES)
+    shown = axis.imshow(image.data, cmap=cmap, vmin=low, vmax=high)
+    units = "" if image.units in ("", "1") else f" [{image.units}]"
+    axis.set_title(title)
+    axis.set_xticks([])
+    axis.set_yticks([])
+    axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03, label=units.strip())
+    draw_scale_bar(axis, image)
+
+
+def draw_scale_bar(axis: Any, image: Array) -> None:
+    """Draw a scale bar of a round length, about a fifth of the width."""
+    step = float(image.dims[1][1] - image.dims[1][0]) if image.data.shape[1] > 1 else 1.0
+    units = image.dim_units[1]
+    length, label = _round_length(step * image.data.shape[1] / 5, units)
+    height, width = image.data.shape
+    x, y, thickness = 0.05 * width, 0.93 * height, 0.018 * height
+    bar = Rectangle((x, y), length / step, thickness, color="w", ec="k", lw=0.5)
+    axis.add_patch(bar)
+    text = axis.text(x + length / step / 2, y - 0.01 * height, label, color="w", ha="center")
+    text.set_path_effects(_outline())
+
+
+def _outline() -> list:
+    from matplotlib import patheffects
+
+    return [patheffects.withStroke(linewidth=1.5, foreground="k")]
+
+
+def _round_length(wanted: float, units: str) -> tuple[float, str]:
+    """Return a length of 1, 2 or 5 times a power of ten, and its label."""
+    decade = 10.0 ** np.floor(np.log10(wanted))
+    length = decade * max(m for m in (1, 2, 5) if m * decade <= wanted * 1.0001)
+    if units == "A":
+        return length, f"{length / 10:g} nm"
+    return length, f"{length:g} {'px' if units == 'pixels' else units}"
+
+
+def _tiled(images: np.ndarray) -> np.ndarray:
+    """Return images side by side in a square, each scaled to its own largest magnitude."""
+    side = int(np.ceil(np.sqrt(len(images))))
+    m = images.shape[1]
+    tiles = np.zeros((side * (m + 1) - 1, side * (m + 1) - 1), complex)
+    for j, image in enumerate(images):
+        row, column = (m + 1) * (j // side), (m + 1) * (j % side)
+        scale = np.abs(image).max() or 1.0
+        tiles[row : row + m, column : column + m] = image / scale
+    return tiles

@@ -1,0 +1,139 @@
+"""py4DSTEM's import_file, read and save, taught about events."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+from typing import Any
+
+from emdfile import Node
+from py4DSTEM.io.importfile import import_file as _import_dense
+from py4DSTEM.io.read import read as _read_emd
+from py4DSTEM.io.save import save as _save_emd
+
+from ..detector import bin_map
+from ..errors import ParameterError
+from ..progress import shown
+from ..readers import ANY_FORMAT, FORMATS, detect, open_events
+from ..writers.atomic import atomic_path
+from . import emd, emd_hook
+from .cube import SparseDataCube
+
+_APPEND_MODES = ("a", "+", "append", "oa", "ao", "o+", "+o", "appendover")
+_WRITE_MODES = ("w", "write")
+
+
+def import_file(
+    filepath: str | os.PathLike[str],
+    mem: str = "RAM",
+    binfactor: int = 1,
+    filetype: str | None = None,
+    **options: Any,
+) -> Any:
+    """Open a file; one of electron events gives a `SparseDataCube`.
+
+    What is no event file goes to py4DSTEM's own function untouched.
+
+    Parameters
+    ----------
+    filepath : path
+    mem : {"RAM", "MEMMAP"}
+        Load the events, or leave them on disk and stream scan rows.
+    binfactor : int
+        Bin the detector while loading.
+    filetype : str, optional
+        Default: events are recognised by content. "eer" is any event format, or name one:
+        "stempy", "emd". Other names are py4DSTEM's.
+    **options
+        For events those of `py4dstem_eer.open_events`, for others those of py4DSTEM's readers.
+
+    Returns
+    -------
+    SparseDataCube, or what py4DSTEM's own function returns
+    """
+    if filetype is None:
+        filetype = detect(filepath)
+    if filetype not in (ANY_FORMAT, *FORMATS):
+        return _import_dense(filepath, mem=mem, binfactor=binfactor, filetype=filetype, **options)
+    if filetype == "emd" and not options:
+        cube = _only_cube(read(filepath, mem=mem), filepath)
+    else:
+        with shown():
+            events = open_events(filepath, format=filetype, mem=mem, **options)
+        cube = SparseDataCube(events)
+    if binfactor != 1:
+        bin_map(cube.Qshape, binfactor)  # refuses what is no bin factor
+        cube.bin_Q(binfactor)
+    return cube
+
+
+def read(
+    filepath: str | os.PathLike[str], *arguments: Any, mem: str = "RAM", **options: Any
+) -> Any:
+    """Read an EMD file; nodes with events come back as `SparseDataCube`.
+
+    Parameters
+    ----------
+    filepath : path
+    mem : {"RAM", "MEMMAP"}
+        Load the events, or leave them in the file and stream scan rows.
+    *arguments, **options
+        Those of `py4DSTEM.read`.
+    """
+    if mem not in ("RAM", "MEMMAP"):
+        raise ParameterError(f'mem is {mem!r}; it must be "RAM" or "MEMMAP"')
+    emd_hook.switch(True)  # stay the last module, whatever was imported since
+    with emd.streaming(mem == "MEMMAP"):
+        return _read_emd(filepath, *arguments, **options)
+
+
+def save(
+    filepath: str | os.PathLike[str],
+    data: Any,
+    mode: str = "w",
+    emdpath: str | None = None,
+    tree: bool | None = True,
+) -> None:
+    """Save to an EMD file; parameters are those of `py4DSTEM.save`.
+
+    A tree with events is written to a temporary file first, so that an interrupted save leaves an
+    existing file as it was.
+    """
+    path = Path(filepath)
+    if not _has_events(data) or (mode in _WRITE_MODES and emdpath is None and path.exists()):
+        _save_emd(filepath, data, mode=mode, emdpath=emdpath, tree=tree)
+        return
+    with atomic_path(path) as part, shown():
+        appends = mode in _APPEND_MODES or emdpath is not None
+        if appends and path.exists():
+            shutil.copyfile(path, part)
+        _save_emd(str(part), data, mode=mode, emdpath=emdpath, tree=tree)
+
+
+def _has_events(data: Any) -> bool:
+    if isinstance(data, (list, tuple)):
+        return any(_has_events(item) for item in data)
+    if isinstance(data, SparseDataCube):
+        return True
+    if not isinstance(data, Node):
+        return False
+    branches = [data._branch] if data.root is None else [data._branch, data.root._branch]
+    return any(_has_below(branch) for branch in branches)
+
+
+def _has_below(branch: Any) -> bool:
+    return any(
+        isinstance(node, SparseDataCube) or _has_below(node._branch) for node in branch.values()
+    )
+
+
+def _only_cube(found: Any, filepath: Any) -> SparseDataCube:
+    nodes = [found] if isinstance(found, SparseDataCube) else []
+    if isinstance(found, Node):
+        nodes += [n for n in found._branch.values() if isinstance(n, SparseDataCube)]
+    if len(nodes) != 1:
+        raise ParameterError(
+            f"{filepath} holds {len(nodes)} event cubes at its top; use py4DSTEM.read with datapath"
+        )
+    return nodes[0]

@@ -1,0 +1,114 @@
+"""What the phase methods read from a cube, whether it holds events or a dense array."""
+
+from __future__ import annotations
+
+from typing import Any, Protocol
+
+import numpy as np
+from py4DSTEM.datacube import DataCube
+from scipy import sparse
+
+from ..detector import DROPPED, PixelMap
+from ..device import get_device
+from ..errors import ParameterError
+from ..events import EventStore
+from ..methods import com, reductions
+from ..progress import track
+from .cube import SparseDataCube
+
+
+class Patterns(Protocol):
+    """Diffraction patterns of a scan, reduced on request."""
+
+    scan_shape: tuple[int, int]
+    detector_shape: tuple[int, int]
+
+    def pattern_sum(self) -> np.ndarray:
+        """Return the sum of all patterns, (Qx, Qy) [electrons]."""
+
+    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
+
+    def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
+        """Return all patterns on a small detector, (Rx * Ry, target pixels), on the device."""
+
+
+def patterns_of(datacube: Any) -> Patterns:
+    """Return the patterns of a sparse or dense cube.
+
+    Raises
+    ------
+    ParameterError
+        If it is neither, or has no scan position.
+    """
+    if isinstance(datacube, SparseDataCube):
+        patterns: Patterns = EventPatterns(datacube.events)
+    elif isinstance(datacube, DataCube):
+        patterns = DensePatterns(datacube.data)
+    else:
+        raise ParameterError(
+            f"datacube is a {type(datacube).__name__}; give a py4DSTEM DataCube, dense or sparse"
+        )
+    if 0 in patterns.scan_shape:
+        raise ParameterError(f"the scan is empty: its shape is {patterns.scan_shape}")
+    return patterns
+
+
+class EventPatterns:
+    """Patterns held as events."""
+
+    def __init__(self, events: EventStore) -> None:
+        self.events = events
+        self.scan_shape = events.scan_shape
+        self.detector_shape = events.detector_shape
+
+    def pattern_sum(self) -> np.ndarray:
+        return reductions.pattern_sum(self.events)
+
+    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+        return com.centre_of_mass(self.events)
+
+    def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
+        expected = int(pattern_sum.ravel()[pixel_map.lut != DROPPED].sum())
+        for dtype in (np.uint8, np.uint16, np.uint32):
+            stack = reductions.binned_stack(self.events, pixel_map, np.dtype(dtype), device)
+            # a target pixel that overflows loses a whole turn: the total tells
+            if int(stack.sum(dtype=np.int64)) == expected:
+                break
+        return stack
+
+
+class DensePatterns:
+    """Patterns held as a dense array, of counts or of any intensities."""
+
+    def __init__(self, data: np.ndarray) -> None:
+        self.data = data
+        self.scan_shape = data.shape[:2]
+        self.detector_shape = data.shape[2:]
+
+    def pattern_sum(self) -> np.ndarray:
+        return np.sum(self.data, axis=(0, 1), dtype=np.float64)
+
+    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+        rows, columns = (np.arange(n, dtype=np.float64) for n in self.detector_shape)
+        centre = np.full((2, *self.scan_shape), np.nan)
+        weight = np.empty(self.scan_shape)
+        for rx in range(self.scan_shape[0]):
+            patterns = np.asarray(self.data[rx], np.float64)
+            weight[rx] = patterns.sum((1, 2))
+            moments = np.stack([patterns.sum(2) @ rows, patterns.sum(1) @ columns])
+            np.divide(moments, weight[rx], out=centre[:, rx], where=weight[rx] > 0)
+        return centre, weight
+
+    def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
+        kept = np.flatnonzero(pixel_map.lut != DROPPED)
+        n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+        binning = sparse.csr_matrix(
+            (np.ones(len(kept), np.float32), (kept, pixel_map.lut[kept])),
+            shape=(len(pixel_map.lut), n_target),
+        )
+        stack = np.empty((*self.scan_shape, n_target), np.float32)
+        for rx in track(range(self.scan_shape[0]), "Binning patterns"):
+            flat = np.asarray(self.data[rx], np.float32).reshape(self.scan_shape[1], -1)
+            stack[rx] = flat @ binning
+        return get_device(device).asarray(stack.reshape(-1, n_target))

@@ -1,0 +1,81 @@
+"""Events inside an HDF5 group: the layout that EMD files of ours share between reader and writer.
+
+The group is an EMD 1.0 metadata group, so that every EMD reader shows its items as plain arrays:
+
+==================== ====================================================================
+scan_shape           (Rx, Ry)
+detector_shape       (Qx, Qy)
+entries_per_pattern  (Rx * Ry,) stored pixels of every pattern, in scan order
+pixel_gaps           flat detector indices; in each pattern the first is the index itself, the
+                     others are the distance from the one before (their running sum decodes them)
+counts               electrons of every stored pixel; absent if each is one
+acquisition_json     what the original file said beside the events
+layout_version       1
+==================== ====================================================================
+
+Gaps are small numbers: byte-shuffled and deflated they take about half of what indices take.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from typing import Any
+
+import numba
+import numpy as np
+
+GROUP_NAME = "electron_events"
+LAYOUT_VERSION = 1
+SCAN_SHAPE, DETECTOR_SHAPE, VERSION = "scan_shape", "detector_shape", "layout_version"
+LENGTHS, GAPS, COUNTS = "entries_per_pattern", "pixel_gaps", "counts"
+ACQUISITION = "acquisition_json"
+
+
+@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def encode_gaps(indptr, indices, gaps):
+    """Write the distances between the sorted indices of every pattern."""
+    for p in numba.prange(len(indptr) - 1):
+        previous = 0
+        for e in range(indptr[p], indptr[p + 1]):
+            gaps[e] = indices[e] - previous
+            previous = indices[e]
+
+
+@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
+def decode_gaps(indptr, gaps, indices):
+    """Undo `encode_gaps`; return the largest sum met, which tells damaged data."""
+    largest = np.zeros(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        index = np.int64(0)
+        for e in range(indptr[p], indptr[p + 1]):
+            index += gaps[e]
+            indices[e] = index
+        largest[p] = index
+    return largest.max() if len(largest) > 0 else 0
+
+
+def dump_acquisition(metadata: Mapping[str, Any]) -> str:
+    """Return metadata as JSON; what JSON does not know becomes text."""
+    return json.dumps(dict(metadata), default=_jsonable)
+
+
+def load_acquisition(text: str) -> dict[str, Any]:
+    """Undo `dump_acquisition`: [value, "unit"] lists become tuples again."""
+    return json.loads(text, object_hook=lambda items: {k: _paired(v) for k, v in items.items()})
+
+
+def _jsonable(value: Any) -> Any:
+    if isinstance(value, np.ndarray):
+        return value.tolist()
+    if isinstance(value, np.generic):
+        return value.item()
+    return dict(value) if isinstance(value, Mapping) else str(value)
+
+
+def _paired(value: Any) -> Any:
+    is_pair = isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
+    if not is_pair:
+        return value
+    quantity = tuple(value[0]) if isinstance(value[0], list) else value[0]
+    return quantity, value[1]

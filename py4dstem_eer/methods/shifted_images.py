@@ -1,0 +1,68 @@
+"""Virtual images whose detector follows the beam from position to position."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..device import get_device, kernel
+from ..events import EventStore
+from .reductions import lists_on
+from ..progress import track
+
+
+@kernel
+def _weigh_shifted(p, indptr, indices, counts, mask, floor_x, floor_y, part_x, part_y, image):
+    """Sum the events of one pattern under the mask, rolled by a whole and a partial pixel."""
+    rows, columns = mask.shape
+    total = mask[0, 0] * 0
+    for e in range(indptr[p], indptr[p + 1]):
+        r = (indices[e] // columns - floor_x[p]) % rows
+        c = (indices[e] % columns - floor_y[p]) % columns
+        wx, wy = part_x[p], part_y[p]
+        value = (
+            mask[r, c] * (1 - wx) * (1 - wy)
+            + mask[r - 1, c] * wx * (1 - wy)
+            + mask[r, c - 1] * (1 - wx) * wy
+            + mask[r - 1, c - 1] * wx * wy
+        )
+        total += value * counts[e] if len(counts) > 0 else value
+    image[p] = total
+
+
+def shifted_virtual_image(
+    events: EventStore,
+    mask: np.ndarray,
+    shift_x: np.ndarray,
+    shift_y: np.ndarray,
+    subpixel: bool,
+) -> np.ndarray:
+    """Return the sum of every pattern under a mask that is shifted with the pattern's origin.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    mask : (Qx, Qy) bool, real or complex
+    shift_x, shift_y : (Rx, Ry)
+        Shift of the mask along detector (rows, columns) [px], with periodic edges.
+    subpixel : bool
+        Shift by fractions, bilinearly, as py4DSTEM does; otherwise round.
+
+    Returns
+    -------
+    image : (Rx, Ry) float64 or complex128
+        [electrons]
+    """
+    if not subpixel:
+        shift_x, shift_y = np.round(shift_x), np.round(shift_y)
+    floors = [np.floor(s).astype(np.int64) for s in (shift_x, shift_y)]
+    parts = [s - f for s, f in zip((shift_x, shift_y), floors, strict=True)]
+    image = np.empty(events.scan_shape, np.complex128 if np.iscomplexobj(mask) else np.float64)
+    cpu = get_device("cpu")
+    for first, block in track(events.blocks(), "Virtual image"):
+        rows = slice(first, first + block.scan_shape[0])
+        shifts = [a[rows].ravel() for a in (*floors, *parts)]
+        part = np.empty(block.n_patterns, image.dtype)
+        weights = mask.astype(image.dtype)
+        _weigh_shifted.launch(cpu, block.n_patterns, *lists_on(block, cpu), weights, *shifts, part)
+        image[rows] = part.reshape(block.scan_shape)
+    return image

@@ -1,0 +1,177 @@
+"""Events in EMD 1.0 files that this package wrote."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from .. import event_layout as layout
+from ..errors import CorruptFileError, FormatError
+from ..event_lists import count_dtype, index_dtype, smallest_counts
+from ..events import EventStore
+from .hdf5 import opened, superblock_position
+from .options import ReaderOptions
+
+NAME = "emd"
+USES = frozenset({"keep_flyback"})
+EXTENSIONS: frozenset[str] = frozenset()
+_BUNDLE = "metadatabundle"
+
+
+def recognises(path: Path) -> bool:
+    """Return whether the file has a node that holds events."""
+    if superblock_position(path) is None:
+        return False
+    try:
+        with opened(path) as file:
+            return next(_event_groups(file), None) is not None
+    except (CorruptFileError, FormatError):
+        return False
+
+
+def open_source(path: Path, options: ReaderOptions) -> EmdSource:
+    """Open the first node that holds events."""
+    with opened(path) as file:
+        name = next(_event_groups(file), None)
+        if name is None:
+            raise FormatError(f"{path} has no node with electron events")
+        return group_source(path, file[name])
+
+
+def group_source(path: Path, group: Any) -> EmdSource:
+    """Return a source that reads an open group again whenever events are wanted."""
+    return EmdSource(path, group.name, _read_tables(group, f"{path}:{group.name}"))
+
+
+class EmdSource:
+    """The events of one node; an `EventSource`.
+
+    Parameters
+    ----------
+    path : Path
+    group_name : str
+        HDF5 path of the group laid out as in `event_layout`.
+    tables : Tables
+    """
+
+    def __init__(self, path: Path, group_name: str, tables: Tables) -> None:
+        self.path = path
+        self.group_name = group_name
+        self._tables = tables
+        self.scan_shape = tables.scan_shape
+        self.detector_shape = tables.detector_shape
+        self.metadata = tables.metadata
+        self.nbytes = tables.indptr.nbytes
+
+    @cached_property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds any pixel; reads the counts, if there are any."""
+        with opened(self.path) as file:
+            group = file[self.group_name]
+            if layout.COUNTS not in group:
+                return np.dtype(np.uint8)
+            counts = group[layout.COUNTS]
+            return count_dtype(max((int(c.max()) for c in _pieces(counts)), default=0))
+
+    def events_per_row(self) -> np.ndarray | None:
+        """Return the electrons of every scan row, or None where some pixels count more than one."""
+        if self._tables.has_counts:
+            return None
+        edges = self._tables.indptr[:: max(self.scan_shape[1], 1)]
+        return np.diff(edges) if self.scan_shape[1] else np.zeros(self.scan_shape[0], np.int64)
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+        with opened(self.path) as file:
+            return read_rows(file[self.group_name], self._tables, start, stop)
+
+
+class Tables:
+    """What an event group says beside the events themselves."""
+
+    def __init__(self, group: Any, where: str) -> None:
+        self.where = where
+        version = int(group[layout.VERSION][()])
+        if version != layout.LAYOUT_VERSION:
+            raise FormatError(
+                f"{where}: the events have layout version {version}, this package reads "
+                f"{layout.LAYOUT_VERSION}; update py4dstem-eer"
+            )
+        self.scan_shape = _shape(group[layout.SCAN_SHAPE][()])
+        self.detector_shape = _shape(group[layout.DETECTOR_SHAPE][()])
+        self.has_counts = layout.COUNTS in group
+        self.metadata: Mapping[str, Any] = layout.load_acquisition(group[layout.ACQUISITION][()])
+        lengths = group[layout.LENGTHS][()].astype(np.int64)
+        self.indptr = np.zeros(len(lengths) + 1, np.int64)
+        np.cumsum(lengths, out=self.indptr[1:])
+        self._check(group)
+
+    def _check(self, group: Any) -> None:
+        n_patterns = self.scan_shape[0] * self.scan_shape[1]
+        n_entries = int(self.indptr[-1])
+        sizes = [len(group[name]) for name in (layout.GAPS, layout.COUNTS) if name in group]
+        if len(self.indptr) != n_patterns + 1 or any(size != n_entries for size in sizes):
+            raise CorruptFileError(
+                f"{self.where}: {len(self.indptr) - 1} patterns with {n_entries} entries do not "
+                f"fit a scan of {self.scan_shape} with lists of {sizes} entries"
+            )
+
+
+def read_store(group: Any) -> EventStore:
+    """Return all events of a group laid out as in `event_layout`, in memory."""
+    tables = _read_tables(group, f"{group.file.filename}:{group.name}")
+    return read_rows(group, tables, 0, tables.scan_shape[0])
+
+
+def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
+    """Return scan rows start to stop of a group laid out as in `event_layout`."""
+    columns = tables.scan_shape[1]
+    indptr = tables.indptr[start * columns : stop * columns + 1]
+    entries = slice(int(indptr[0]), int(indptr[-1]))
+    indptr = indptr - indptr[0]
+    gaps = group[layout.GAPS][entries]
+    n_pixels = tables.detector_shape[0] * tables.detector_shape[1]
+    indices = np.empty(len(gaps), index_dtype(n_pixels))
+    if layout.decode_gaps(indptr, gaps, indices) >= max(n_pixels, 1):
+        raise CorruptFileError(
+            f"{tables.where}: an event of scan rows {start} to {stop - 1} lies outside the detector"
+        )
+    counts = smallest_counts(group[layout.COUNTS][entries]) if tables.has_counts else None
+    shape = (stop - start, columns)
+    return EventStore(shape, tables.detector_shape, indptr, indices, counts, tables.metadata)
+
+
+def _read_tables(group: Any, where: str) -> Tables:
+    missing = {layout.VERSION, layout.SCAN_SHAPE, layout.DETECTOR_SHAPE} - set(group)
+    missing |= {layout.LENGTHS, layout.GAPS, layout.ACQUISITION} - set(group)
+    if missing:
+        raise CorruptFileError(f"{where}: the events lack {', '.join(sorted(missing))}")
+    return Tables(group, where)
+
+
+def _event_groups(group: Any) -> Iterator[str]:
+    """Walk the EMD tree and yield the HDF5 path of every event group."""
+    for name in group:
+        child = None
+        with contextlib.suppress(KeyError):  # a dangling link is none of ours
+            child = group[name]
+        if child is None or "emd_group_type" not in child.attrs or not hasattr(child, "keys"):
+            continue
+        events = f"{_BUNDLE}/{layout.GROUP_NAME}"
+        if events in child:
+            yield f"{child.name}/{events}"
+        yield from _event_groups(child)
+
+
+def _pieces(dataset: Any, size: int = 2**22) -> Iterator[np.ndarray]:
+    for start in range(0, len(dataset), size):
+        yield dataset[start : start + size]
+
+
+def _shape(values: Any) -> tuple[int, int]:
+    return int(values[0]), int(values[1])
