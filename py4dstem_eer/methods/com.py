@@ -1,0 +1,243 @@
+"""Centre of mass of every diffraction pattern, in one pass over the events."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from ..device import Device, get_device, kernel, scalar_function
+from ..errors import EventError, ParameterError
+from ..events import EventStore
+from ..progress import track
+from .reductions import check_mask
+
+_NO_COUNTS = np.zeros(0, np.uint8)
+_NO_MASK = np.zeros(0, np.float64)
+
+
+@scalar_function
+def _row(index, multiplier, shift):
+    # A hardware division for every event takes longer than reading it; see `_row_divider`.
+    return (np.uint64(index) * multiplier) >> shift
+
+
+@kernel
+def _moments(p, indptr, indices, columns, multiplier, shift, moments):
+    rows = np.uint64(0)
+    total = np.uint64(0)
+    for e in range(indptr[p], indptr[p + 1]):
+        rows += _row(indices[e], multiplier, shift)
+        total += np.uint64(indices[e])
+    moments[p, 0] = indptr[p + 1] - indptr[p]
+    moments[p, 1] = rows
+    moments[p, 2] = float(total) - columns * float(rows)
+
+
+@kernel(fastmath={"reassoc"})
+def _weighted_moments(p, indptr, indices, counts, mask, columns, multiplier, shift, moments):
+    weights = 0.0
+    rows = 0.0
+    cols = 0.0
+    for e in range(indptr[p], indptr[p + 1]):
+        weight = float(counts[e]) if len(counts) > 0 else 1.0
+        if len(mask) > 0:
+            weight *= mask[indices[e]]
+        row = float(np.int32(_row(indices[e], multiplier, shift)))
+        weights += weight
+        rows += weight * row
+        cols += weight * (float(indices[e]) - columns * row)
+    moments[p, 0] = weights
+    moments[p, 1] = rows
+    moments[p, 2] = cols
+
+
+def centre_of_mass(
+    events: EventStore, mask: np.ndarray | None = None, device: str = "cpu"
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre of mass of every diffraction pattern.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    mask : (Qx, Qy) bool or real, optional
+        Weight of every detector pixel, not negative.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    com : (2, Rx, Ry) float64
+        Position (row, column) [detector px, pixel centres at integers]; NaN where nothing was
+        counted.
+    weight : (Rx, Ry) float64
+        Electrons, times the mask, that each position rests on.
+
+    Raises
+    ------
+    ParameterError
+        If the mask has another shape than the detector, or is not a weight everywhere.
+
+    References
+    ----------
+    .. [1] Pelz et al., IEEE Signal Process. Mag. 39, 25 (2022), Eq. 4.
+    """
+    where = get_device(device)
+    weights = where.asarray(_NO_MASK if mask is None else parse_mask(mask, events.detector_shape))
+    moments = np.empty((*events.scan_shape, 3))
+    for first, block in track(events.blocks(), "Centre of mass"):
+        part = where.asnumpy(_block_moments(block, weights, where))
+        moments[first : first + block.scan_shape[0]] = part.reshape(*block.scan_shape, 3)
+    return _from_moments(moments)
+
+
+def centre_of_mass_dense(
+    data: Any, mask: np.ndarray | None = None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre of mass of dense patterns, one scan row in memory at a time.
+
+    Parameters
+    ----------
+    data : (Rx, Ry, Qx, Qy) array-like
+    mask : (Qx, Qy) bool or real, optional
+
+    Returns
+    -------
+    com, weight
+        As `centre_of_mass`.
+
+    Raises
+    ------
+    ParameterError
+        If the data hold a value that is not finite, or the mask does not fit.
+    """
+    detector = (data.shape[2], data.shape[3])
+    weights = np.ones(detector) if mask is None else parse_mask(mask, detector).reshape(detector)
+    rows, columns = np.indices(detector, dtype=np.float64)
+    operators = np.stack([weights, weights * rows, weights * columns]).reshape(3, -1).T
+    moments = np.empty((*data.shape[:2], 3))
+    for rx in track(range(data.shape[0]), "Centre of mass"):
+        moments[rx] = np.asarray(data[rx], np.float64).reshape(data.shape[1], -1) @ operators
+    if not np.isfinite(moments).all():
+        position = tuple(int(i) for i in np.argwhere(~np.isfinite(moments))[0][:2])
+        raise ParameterError(f"the pattern at scan position {position} holds NaN or infinity")
+    return _from_moments(moments)
+
+
+def fill_empty(com: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, int]:
+    """Return the field with empty positions interpolated from what was measured around them.
+
+    An empty position gets the centre of mass of all electrons in the 3 × 3 positions around it;
+    where these are empty too, positions are pooled 2 × 2 and the rule is applied again. So every
+    gap is filled from the smallest neighbourhood that was measured, pooled counts keep noisy
+    positions from spreading, and the cost stays O(positions) however large the gap is.
+
+    Parameters
+    ----------
+    com : (2, Rx, Ry)
+        Field; ignored where `weight` is 0.
+    weight : (Rx, Ry)
+        Electrons behind each position.
+
+    Returns
+    -------
+    com : (2, Rx, Ry) float64
+        Finite everywhere.
+    n_filled : int
+        Number of positions that were interpolated.
+
+    Raises
+    ------
+    EventError
+        If every position is empty.
+    """
+    empty = ~(weight > 0)
+    n_filled = int(np.count_nonzero(empty))
+    if n_filled == empty.size:
+        raise EventError(
+            f"all {empty.size} patterns are empty: there is no centre of mass; check the mask and "
+            "the file"
+        )
+    if n_filled == 0:
+        return np.array(com, np.float64), 0
+    weight = np.where(empty, 0.0, weight)
+    sums = np.where(empty, 0.0, com) * weight
+    return np.where(empty, _neighbourhood_mean(np.stack([*sums, weight])), com), n_filled
+
+
+def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:
+    """Return a detector mask as flat float64 weights.
+
+    Raises
+    ------
+    ParameterError
+        If its shape is wrong, or a value is complex, negative, NaN or infinite.
+    """
+    check_mask(mask, detector_shape)
+    mask = np.asarray(mask)
+    if mask.dtype.kind not in "biuf" or not np.isfinite(mask).all() or (mask < 0).any():
+        raise ParameterError(
+            f"the mask ({mask.dtype}) must hold finite weights that are not negative, or booleans"
+        )
+    return mask.astype(np.float64).ravel()
+
+
+def _block_moments(block: EventStore, mask: Any, where: Device) -> Any:
+    """Return Σ weight, Σ weight·row, Σ weight·column of every pattern, (patterns, 3)."""
+    moments = where.xp.empty((block.n_patterns, 3))
+    indptr, indices = where.asarray(block.indptr), where.asarray(block.indices)
+    detector = (float(block.detector_shape[1]), *_row_divider(block.detector_shape))
+    if block.counts is None and len(mask) == 0:
+        _moments.launch(where, block.n_patterns, indptr, indices, *detector, moments)
+    else:
+        counts = where.asarray(_NO_COUNTS if block.counts is None else block.counts)
+        lists = (indptr, indices, counts, mask)
+        _weighted_moments.launch(where, block.n_patterns, *lists, *detector, moments)
+    return moments
+
+
+def _row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:
+    """Return (multiplier, shift) such that index // Qy = (index · multiplier) >> shift, exactly.
+
+    With multiplier = ⌊2ˢ / Qy⌋ + 1 the quotient is exact while index · Qy < 2ˢ, and the product
+    stays below 2⁶⁴ if Qx · 2ˢ < 2⁶³ (Granlund & Montgomery, PLDI 1994).
+    """
+    rows, columns = detector_shape
+    shift = 63 - rows.bit_length()
+    if rows * columns**2 >= 2**shift:
+        raise ParameterError(f"a detector of {rows} × {columns} pixels is too large")
+    return np.uint64(2**shift // max(columns, 1) + 1), np.uint64(shift)
+
+
+def _from_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    weight = np.ascontiguousarray(moments[..., 0])
+    com = np.full((2, *weight.shape), np.nan)
+    for axis in range(2):
+        np.divide(moments[..., axis + 1], weight, out=com[axis], where=weight > 0)
+    return com, weight
+
+
+def _neighbourhood_mean(sums: np.ndarray) -> np.ndarray:
+    """Return the weighted mean around every position from (Σ w·x, Σ w·y, Σ w) per position."""
+    around = _sum_of_neighbours(sums)
+    missing = ~(around[2] > 0)
+    around[2][missing] = 1.0  # any number: these are replaced below
+    mean = around[:2] / around[2]
+    if missing.any():
+        coarse = _neighbourhood_mean(_pooled(sums)).repeat(2, axis=1).repeat(2, axis=2)
+        mean = np.where(missing, coarse[:, : sums.shape[1], : sums.shape[2]], mean)
+    return mean
+
+
+def _sum_of_neighbours(sums: np.ndarray) -> np.ndarray:
+    for axis in (1, 2):
+        padded = np.pad(sums, [(int(a == axis), int(a == axis)) for a in range(3)])
+        n = sums.shape[axis]
+        sums = np.add.reduce([padded.take(range(s, s + n), axis) for s in range(3)])
+    return sums
+
+
+def _pooled(sums: np.ndarray) -> np.ndarray:
+    odd_rows, odd_columns = sums.shape[1] % 2, sums.shape[2] % 2
+    padded = np.pad(sums, [(0, 0), (0, odd_rows), (0, odd_columns)])
+    shape = (3, padded.shape[1] // 2, 2, padded.shape[2] // 2, 2)
+    return padded.reshape(shape).sum(axis=(2, 4))
