@@ -5,7 +5,10 @@ from __future__ import annotations
 import math
 from typing import Any
 
+import numpy as np
+
 from ..device import Device
+from ..errors import ParameterError
 from .dpc_filters import Filters, blur, butterworth, gaussian_transfer
 
 
@@ -89,3 +92,11 @@ def inverse_square(qx: Any, qy: Any, low_pass: float, high_pass: float) -> Any:
     denominator = high_pass + squared + low_pass * squared**2
     denominator[0, 0] = math.inf
     return 1 / denominator
+
+
+def padded_shape(shape: tuple[int, ...], padding_factor: float) -> tuple[int, int]:
+    """Return the shape of the padded scan, as py4DSTEM rounds it."""
+    if not 1 <= padding_factor < math.inf:
+        raise ParameterError(f"padding_factor is {padding_factor}; it must be 1 or more")
+    rows, columns = np.round(np.array(shape) * padding_factor).astype(int)
+    return int(rows), int(columns)

@@ -179,6 +179,34 @@ def solve_rotation(
     return result
 
 
+def squared_curl(
+    com: np.ndarray,
+    angles_deg: np.ndarray,
+    step: tuple[float, float] = (1.0, 1.0),
+    device: str = "cpu",
+) -> np.ndarray:
+    """Return Σ curl'² of the rotated field and, in a second row, of the transposed field's.
+
+    Parameters
+    ----------
+    com : (2, Rx, Ry)
+        Field, finite.
+    angles_deg : (n,)
+        Rotation angles [deg].
+    step, device
+        As `solve_rotation`.
+
+    Returns
+    -------
+    curl : (2, n) float64
+    """
+    sums = _sums(_parse_field(com), step, device).reshape(2, 3, -1)
+    angles = np.radians(np.asarray(angles_deg, np.float64))
+    return np.array(
+        [[_Choice(bool(t), sums[t], angle).curl.sum() for angle in angles] for t in range(2)]
+    )
+
+
 def _parse_field(com: np.ndarray) -> np.ndarray:
     com = np.ascontiguousarray(com, np.float64)
     if com.ndim != 3 or com.shape[0] != 2 or min(com.shape[1:]) < 3:

@@ -1,0 +1,139 @@
+"""The descent to a DPC phase: forward model, update and filters as in py4DSTEM's `DPC`."""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from ..device import Device
+from ..errors import ParameterError
+from ..progress import track
+from .dpc_filters import Filters, blur, butterworth, gaussian_transfer
+from .dpc_fourier import (
+    frequencies,
+    inverse_square,
+    padded_rfft2,
+    padded_shape,
+    without_nyquist,
+)
+
+#: py4DSTEM's update multiplies by k/(4k²) where the exact integral has k/(2πk²).
+_PY4DSTEM_GAIN = math.pi / 2
+
+
+@dataclass(frozen=True)
+class Descent:
+    """How `integrate_iterative` goes down; names and meaning as in py4DSTEM's `DPC`.
+
+    Attributes
+    ----------
+    max_iter : int
+    step_size : float
+        In py4DSTEM's measure: the paper's μ is π/2 times this.
+    stopping_criterion : float
+        Stop when the step size falls below.
+    backtrack : bool
+        Undo a step that raises the error, and try half of it.
+    padding_factor : float
+        The scan is padded to this many times its size against wrap-around.
+    """
+
+    max_iter: int = 64
+    step_size: float = 0.5
+    stopping_criterion: float = 1e-6
+    backtrack: bool = True
+    padding_factor: float = 2.0
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
+            raise ParameterError(f"max_iter is {self.max_iter!r}; give a positive whole number")
+        for name in ("step_size", "stopping_criterion"):
+            value = getattr(self, name)
+            if not (math.isfinite(value) and value > 0):
+                raise ParameterError(f"{name} is {value}; it must be a positive number")
+        padded_shape((1, 1), self.padding_factor)
+
+
+class Problem:
+    """One iterative integration, on its device and in float32 as py4DSTEM's."""
+
+    def __init__(
+        self,
+        com: np.ndarray,
+        step: tuple[float, float],
+        regularisation: tuple[float, float],
+        descent: Descent,
+        filters: Filters,
+        where: Device,
+    ) -> None:
+        xp = where.xp
+        self.descent, self.step, self.where = descent, step, where
+        self.scan_shape = com.shape[1:]
+        self.shape = padded_shape(self.scan_shape, descent.padding_factor)
+        self.com = where.asarray(com.astype(np.float32))
+        qx, qy = frequencies(self.shape, step, xp)
+        inverse = _PY4DSTEM_GAIN * inverse_square(qx, qy, *regularisation)
+        nx, ny = without_nyquist(qx, self.shape[0], 0), without_nyquist(qy, self.shape[1], 1)
+        self.operators = [(-1j * n * inverse).astype(xp.complex64) for n in (nx, ny)]
+        self.envelope = _as_float32(butterworth(qx, qy, filters, xp))
+        self.gaussian = _as_float32(gaussian_transfer(self.shape, filters, step[0], xp))
+
+    def solve(self) -> tuple[np.ndarray, float, list[float], float]:
+        """Return phase [rad], its error, the errors before each update, and the last step size."""
+        descent = self.descent
+        size, error, errors = descent.step_size, math.inf, []
+        start = update = phase = self.where.xp.zeros(self.shape, np.float32)
+        for _ in track(range(descent.max_iter), "Reconstructing phase"):
+            residual, new_error = self.residual(phase)
+            if new_error > error and descent.backtrack:
+                size /= 2
+            else:
+                error = new_error
+                errors.append(error)
+                start, update = phase, self.integrated(residual)
+            if size < descent.stopping_criterion:
+                break
+            phase = self.constrained(start + np.float32(size) * update)
+        last_error = self.residual(phase)[1]
+        if descent.backtrack and last_error > error:
+            phase, last_error = start, error
+        image = self.where.asnumpy(phase[: self.scan_shape[0], : self.scan_shape[1]])
+        return np.ascontiguousarray(image), last_error, errors, size
+
+    def residual(self, phase: Any) -> tuple[tuple[Any, Any], float]:
+        """Return what the phase does not explain of the field, and its relative square."""
+        inside = (phase[:, : self.scan_shape[1]], phase[: self.scan_shape[0]])
+        parts = [self.com[axis] - self.slope(inside[axis], axis) for axis in range(2)]
+        squared = sum(float((part**2).sum()) for part in parts)
+        norm = float((self.com**2).sum())
+        return (parts[0], parts[1]), squared / norm if norm > 0 else 0.0
+
+    def slope(self, phase: Any, axis: int) -> Any:
+        """Return ∂φ/2π [Å⁻¹] inside the scan by central differences; the padding wraps around."""
+        n, padded = self.scan_shape[axis], self.shape[axis]
+        phase = phase.swapaxes(0, axis)
+        ring = self.where.xp.concatenate([phase[-1:], phase[:n], phase[n % padded :][:1]])
+        scale = np.float32(1 / (4 * math.pi * self.step[axis]))
+        return (scale * (ring[2:] - ring[:-2])).swapaxes(0, axis)
+
+    def integrated(self, residual: tuple[Any, Any]) -> Any:
+        """Return the update: the residual, zero in the padding, integrated."""
+        spectra = [padded_rfft2(part, self.shape, self.where) for part in residual]
+        total = spectra[0] * self.operators[0] + spectra[1] * self.operators[1]
+        return self.where.fft.irfft2(total, self.shape, **self.where.fft_options())
+
+    def constrained(self, phase: Any) -> Any:
+        """Return the phase after py4DSTEM's filters."""
+        phase = blur(phase, self.gaussian, self.where)
+        if self.envelope is None:
+            return phase
+        options = self.where.fft_options()
+        spectrum = self.where.fft.rfft2(phase, **options) * self.envelope
+        return self.where.fft.irfft2(spectrum, self.shape, **options)
+
+
+def _as_float32(array: Any | None) -> Any | None:
+    return None if array is None else array.astype(np.float32)
