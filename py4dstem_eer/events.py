@@ -278,8 +278,10 @@ class EventSource(Protocol):
     metadata: Mapping[str, Any]
     #: Bytes that the source itself keeps in memory.
     nbytes: int
-    #: Smallest dtype that holds any pixel of a dense pattern.
-    count_dtype: np.dtype
+
+    @property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds any pixel of a dense pattern."""
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""

@@ -14,9 +14,9 @@ from ..detector import bin_map, crop_map
 from ..errors import ParameterError
 from ..events import EventStore
 from ..methods import com, reductions
+from ..methods.shifted_images import shifted_virtual_image
 from ..progress import shown
 from . import emd
-from ..methods.shifted_images import shifted_virtual_image
 from .view import EventView
 
 

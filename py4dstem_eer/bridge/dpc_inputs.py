@@ -1,4 +1,4 @@
-"""What `EventDPC` is given: cubes, measured fields, shifts; checked, and what is doubtful reported."""
+"""What `EventDPC` is given: cubes, fields, shifts; checked, and what is doubtful reported."""
 
 from __future__ import annotations
 

@@ -63,12 +63,15 @@ class EventPatterns:
         self.detector_shape = events.detector_shape
 
     def pattern_sum(self) -> np.ndarray:
+        """Return the sum of all patterns, (Qx, Qy) [electrons]."""
         return reductions.pattern_sum(self.events)
 
     def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
         return com.centre_of_mass(self.events)
 
     def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
+        """Return all patterns on a small detector, (Rx * Ry, target pixels)."""
         expected = int(pattern_sum.ravel()[pixel_map.lut != DROPPED].sum())
         for dtype in (np.uint8, np.uint16, np.uint32):
             stack = reductions.binned_stack(self.events, pixel_map, np.dtype(dtype), device)
@@ -83,24 +86,19 @@ class DensePatterns:
 
     def __init__(self, data: np.ndarray) -> None:
         self.data = data
-        self.scan_shape = data.shape[:2]
-        self.detector_shape = data.shape[2:]
+        self.scan_shape = (data.shape[0], data.shape[1])
+        self.detector_shape = (data.shape[2], data.shape[3])
 
     def pattern_sum(self) -> np.ndarray:
+        """Return the sum of all patterns, (Qx, Qy) [electrons]."""
         return np.sum(self.data, axis=(0, 1), dtype=np.float64)
 
     def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
-        rows, columns = (np.arange(n, dtype=np.float64) for n in self.detector_shape)
-        centre = np.full((2, *self.scan_shape), np.nan)
-        weight = np.empty(self.scan_shape)
-        for rx in range(self.scan_shape[0]):
-            patterns = np.asarray(self.data[rx], np.float64)
-            weight[rx] = patterns.sum((1, 2))
-            moments = np.stack([patterns.sum(2) @ rows, patterns.sum(1) @ columns])
-            np.divide(moments, weight[rx], out=centre[:, rx], where=weight[rx] > 0)
-        return centre, weight
+        """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
+        return com.centre_of_mass_dense(self.data)
 
     def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
+        """Return all patterns on a small detector, (Rx * Ry, target pixels)."""
         kept = np.flatnonzero(pixel_map.lut != DROPPED)
         n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
         binning = sparse.csr_matrix(

@@ -16,13 +16,15 @@ from ..device import get_device
 from ..errors import CalibrationError, EventWarning, ParameterError
 from ..methods import ssb
 from ..methods.bright_field import Disk, find_disk
+from ..methods.com import fill_empty
+from ..methods.descan import fit_descan
 from ..methods.overlaps import ApertureGrid, aperture_grid
+from ..methods.rotation import solve_rotation
 from ..optics import Aberrations, Geometry, parse_energy, parse_semiangle, wavelength
 from ..progress import shown
 from .calibration import reciprocal_pixel, scan_step
-from .patterns import Patterns, patterns_of
+from .patterns import patterns_of
 from .results import diffraction_slice, real_slice
-from .rotation import scan_rotation
 
 #: Warn when the measured disk and the calibrated aperture differ by more than this.
 _RADIUS_TOLERANCE = 0.1
@@ -106,7 +108,8 @@ class EventSSB:
         return (
             f"{text}, {g.semiangle:.4g} mrad, step {g.scan_step[0]:.4g} Å, rotation "
             f"{math.degrees(g.rotation):.1f}°, transpose {g.transpose}, "
-            f"{len(self._prepared.grid.pixels)} bright-field pixels, aberrations {set_to or 'none'})"
+            f"{len(self._prepared.grid.pixels)} bright-field pixels, "
+            f"aberrations {set_to or 'none'})"
         )
 
     def preprocess(
@@ -160,17 +163,15 @@ class EventSSB:
             pattern_sum = self._patterns.pattern_sum()
             disk = _parse_disk(pattern_sum, center, bf_radius)
             semiangle, pixel = self._aperture(disk, pixel)
-            rotation, transpose = scan_rotation(
-                self._patterns, disk, force_com_rotation, force_com_transpose
-            )
-            geometry = Geometry(self._energy, semiangle, step, rotation, transpose)
+            rotation = self._scan_rotation(step, force_com_rotation, force_com_transpose)
+            geometry = Geometry(self._energy, semiangle, step, *rotation)
             self._prepared = self._prepare(geometry, disk, pixel, detector_size, pattern_sum)
         self._object = None
         self._results = {}
         return self
 
     def _aperture(self, disk: Disk, pixel: float | None) -> tuple[float, float]:
-        """Return the semi-angle [mrad] and the detector pixel [Å⁻¹]; the disk ties them together."""
+        """Return semi-angle [mrad] and detector pixel [Å⁻¹]; the disk ties them together."""
         angle_of_unit = 1e3 * wavelength(self._energy)
         radius = self._semiangle_pixels or disk.radius
         if self._semiangle is None:
@@ -192,6 +193,18 @@ class EventSSB:
                 stacklevel=3,
             )
         return self._semiangle, pixel
+
+    def _scan_rotation(
+        self, step: tuple[float, float], rotation: float | None, transpose: bool | None
+    ) -> tuple[float, bool]:
+        """Return the rotation [rad] and transpose that were given, or that the data show."""
+        if rotation is not None and transpose is not None:
+            solved = solve_rotation(np.zeros((2, 3, 3)), rotation, transpose)
+        else:
+            com, _ = fill_empty(*self._patterns.centre_of_mass())
+            com -= fit_descan(com)
+            solved = solve_rotation(com, rotation, transpose, step=step, device=self._device)
+        return math.radians(solved.angle_deg), solved.transpose
 
     def _prepare(
         self,

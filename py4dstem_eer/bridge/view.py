@@ -63,7 +63,9 @@ class EventView(NDArrayOperatorsMixin):
     def __getitem__(self, key: Any) -> Any:
         scan, detector = _split_index(key)
         if all(isinstance(part, (int, np.integer)) for part in scan):
-            rx, ry = (_position(part, length) for part, length in zip(scan, self.shape, strict=False))
+            rx, ry = (
+                _position(part, length) for part, length in zip(scan, self.shape, strict=False)
+            )
             return self.events.pattern(rx, ry)[detector]
         if not all(isinstance(part, slice) for part in scan):
             return self._dense(key, self._taken(scan, detector))
@@ -150,9 +152,6 @@ class EventView(NDArrayOperatorsMixin):
 
     def _taken(self, scan: tuple, detector: tuple) -> int:
         """Return the number of elements that an advanced index of the scan selects."""
-        probe = np.broadcast_to(np.empty(0, bool), (0,)) if 0 in self.shape else None
-        if probe is not None:
-            return 0
         n_patterns = np.broadcast_to(True, self.shape[:2])[scan].size
         n_pixels = np.broadcast_to(True, self.shape[2:])[detector].size
         return n_patterns * n_pixels
@@ -165,7 +164,9 @@ class EventView(NDArrayOperatorsMixin):
         patterns = np.empty((positions.size, *self.shape[2:]), self.dtype)
         for j, position in enumerate(positions.ravel()):
             patterns[j] = self.events.pattern(*divmod(int(position), self.shape[1]))
-        return patterns[(_ALL, *detector)].reshape(*positions.shape, *patterns[0][detector].shape)
+        key = (_ALL, *detector)
+        chosen = patterns[key]
+        return chosen.reshape(*positions.shape, *chosen.shape[1:])
 
 
 _REDUCTIONS = {np.sum: "sum", np.mean: "mean", np.max: "max", np.amax: "max"}

@@ -55,7 +55,7 @@ class Explorer:
     def redraw(self) -> np.ndarray:
         """Return the phase for the current parameters, (Rx, Ry) [rad]."""
         start = time.perf_counter()
-        self.ssb.reconstruct(self.sideband, **self.aberrations)
+        self.ssb.reconstruct(self.sideband, polar_parameters=self.aberrations)
         self.seconds = time.perf_counter() - start
         return self.ssb.object_phase.data
 

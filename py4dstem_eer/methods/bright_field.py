@@ -77,7 +77,7 @@ def find_disk(pattern: np.ndarray) -> Disk:
     rough, plateau, smooth = _rough_disk(clean)
     radii, angles = _edge_crossings(smooth, rough, plateau)
     disk = _fit_circle(rough, radii, angles)
-    lost = disk.lost_fraction(pattern.shape)
+    lost = disk.lost_fraction((pattern.shape[0], pattern.shape[1]))
     if lost > _LOST_FRACTION:
         warnings.warn(
             f"the bright-field disk (centre {disk.center[0]:.1f}, {disk.center[1]:.1f}, radius "
@@ -92,12 +92,13 @@ def remove_hot_pixels(pattern: np.ndarray) -> np.ndarray:
     """Return the pattern with isolated pixels far above Poisson noise set to their local median."""
     if min(pattern.shape) < 5:
         return pattern
-    local = ndimage.median_filter(pattern, size=5, mode="nearest")
+    local: np.ndarray = ndimage.median_filter(pattern, size=5, mode="nearest")
     # the disk's own edge rises within a pixel; the second-brightest neighbour keeps it
-    second = ndimage.rank_filter(pattern, -2, size=3, mode="nearest")
+    second: np.ndarray = ndimage.rank_filter(pattern, -2, size=3, mode="nearest")
     reference = np.maximum(local, second)
     unit = max(float(pattern[pattern > 0].min()), np.finfo(float).tiny)
-    hot = pattern - reference > _HOT_SIGMA * np.sqrt(unit * np.maximum(reference, unit))
+    noise = np.sqrt(unit * np.maximum(reference, np.float64(unit)))
+    hot = pattern - reference > _HOT_SIGMA * noise
     return np.where(hot, local, pattern)
 
 

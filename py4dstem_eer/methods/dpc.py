@@ -161,16 +161,20 @@ def _parse_field(com: np.ndarray) -> np.ndarray:
 def _without_quadratic(com: np.ndarray, step: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
     """Return the quadratic phase [rad] whose gradient fits the field best, and what remains."""
     x, y = (s * (np.arange(n) - (n - 1) / 2) for n, s in zip(com.shape[1:], step, strict=True))
-    x, y = x[:, None], y[None, :]
+    rows, columns = com.sum(axis=2), com.sum(axis=1)
     size = com[0].size
     xx, yy = (x**2).sum() * y.size, (y**2).sum() * x.size
-    a, b = com[0].mean(), com[1].mean()
     # centred coordinates: the normal equations are diagonal; an axis of one position has no bend
-    c = (x * com[0]).sum() / (xx or size)
-    d = ((y * com[0]).sum() + (x * com[1]).sum()) / (xx + yy or size)
-    e = (y * com[1]).sum() / (yy or size)
-    phase = 2 * math.pi * (a * x + b * y + c * x**2 / 2 + d * x * y + e * y**2 / 2)
-    return phase, com - np.stack([a + c * x + d * y, b + d * x + e * y])
+    a, b = rows.sum(axis=1) / size
+    c = x @ rows[0] / (xx or 1)
+    d = (y @ columns[0] + x @ rows[1]) / (xx + yy or 1)
+    e = y @ columns[1] / (yy or 1)
+    x, y = x[:, None], y[None, :]
+    phase = 2 * math.pi * ((a + c / 2 * x) * x + (b + e / 2 * y) * y + d * x * y)
+    rest = np.empty_like(com)
+    np.subtract(com[0], (a + c * x) + d * y, out=rest[0])
+    np.subtract(com[1], d * x + (b + e * y), out=rest[1])
+    return phase, rest
 
 
 def _unexplained(phase: np.ndarray, com: np.ndarray, step: tuple[float, float]) -> float:

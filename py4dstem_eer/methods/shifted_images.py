@@ -6,8 +6,8 @@ import numpy as np
 
 from ..device import get_device, kernel
 from ..events import EventStore
-from .reductions import lists_on
 from ..progress import track
+from .reductions import lists_on
 
 
 @kernel

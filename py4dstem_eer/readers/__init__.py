@@ -16,6 +16,7 @@ from .options import ReaderOptions
 #: Where each format is read, loaded on use. Content is asked in this order.
 FORMATS: dict[str, str] = {
     "stempy": "py4dstem_eer.readers.stempy",
+    "emd": "py4dstem_eer.readers.emd",
 }
 
 #: Format name that means: find out which.

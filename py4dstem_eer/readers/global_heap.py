@@ -273,7 +273,7 @@ def _load(buffer, at, n_bytes):
 
 @scalar_function
 def _copy_list(buffer, words, at, length, out, start, n_pixels):
-    """Copy one list and return whether all its elements are below n_pixels."""
+    """Copy one list and return its fault code."""
     largest = np.uint32(0)
     if at % 4 == 0:
         for k in range(length):
@@ -285,7 +285,7 @@ def _copy_list(buffer, words, at, length, out, start, n_pixels):
             value = np.uint32(_load(buffer, at + 4 * k, 4))
             largest = max(largest, value)
             out[start + k] = value
-    return largest < n_pixels
+    return 0 if largest < n_pixels else OUT_OF_RANGE
 
 
 @scalar_function
@@ -316,6 +316,30 @@ def _collection_size(buffer, at, n_bytes):
     return _load(buffer, at + 8, 8)
 
 
+@numba.njit(cache=True, nogil=True)
+def is_sound_collection(buffer: np.ndarray) -> bool:
+    """Return whether the objects of the collection in `buffer` follow one another to its end.
+
+    One that goes on after the buffer (n,) uint8 counts as sound.
+    """
+    if len(buffer) < _HEADER_BYTES:
+        return True
+    size = _load(buffer, 8, 8)
+    if size < _HEADER_BYTES:
+        return False
+    at = _HEADER_BYTES
+    while size <= len(buffer) and at + _HEADER_BYTES <= size:
+        number, length = _load(buffer, at, 2), _load(buffer, at + 8, 8)
+        if length < 0 or length > size - at:
+            return False
+        # number 0 is what is free, its header included
+        step = length if number == 0 else _HEADER_BYTES + ((length + 7) & ~7)
+        if step <= 0 or step > size - at:
+            return False
+        at += step
+    return True
+
+
 @_njit
 def _copy_collections(
     buffer, words, n_bytes, origin, file_bytes, groups,
@@ -342,12 +366,9 @@ def _copy_collections(
                 expected = _find(references, order, first, last, number)
             while expected < last and references[order[expected], 3] == number:
                 r = order[expected]
-                if length != 4 * np.int64(references[r, 0]):
-                    faults[r] = WRONG_SIZE
-                elif _copy_list(buffer, words, at, length // 4, out, starts[r], n_pixels):
-                    faults[r] = 0
-                else:
-                    faults[r] = OUT_OF_RANGE
+                faults[r] = WRONG_SIZE
+                if length == 4 * np.int64(references[r, 0]):
+                    faults[r] = _copy_list(buffer, words, at, length // 4, out, starts[r], n_pixels)
                 expected += 1
                 missing -= 1
             at += (length + 7) & ~7

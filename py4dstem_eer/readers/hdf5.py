@@ -13,13 +13,14 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import CorruptFileError, EventError, FormatError
+from .global_heap import is_sound_collection
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: What h5py raises on damaged files, depending on where the damage is.
 DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
 
-_WITH_UNIT = re.compile(r"(.+) \(([^()\s]+)\)$")
+_WITH_UNIT = re.compile(r"(.+) \(([^()]+)\)$")
 
 # where the superblock keeps the end of the file, for each of its versions
 _END_POSITION = {0: 40, 1: 44, 2: 28, 3: 28}
@@ -76,11 +77,9 @@ def opened(path: Path) -> Iterator[Any]:
         raise FormatError(f"{path} is not an HDF5 file")
     try:
         with contextlib.ExitStack() as stack:
-            end = stored_end(path)
-            source: Any = path
-            if end is not None and end > path.stat().st_size:
-                source = stack.enter_context(_Lengthened(path, end))
-            yield stack.enter_context(h5py.File(source, "r"))
+            end = max(stored_end(path) or 0, path.stat().st_size)
+            guarded = stack.enter_context(_GuardedFile(path, end))
+            yield stack.enter_context(h5py.File(guarded, "r"))
     except (EventError, FileNotFoundError, PermissionError):
         raise
     except DAMAGE as error:
@@ -124,8 +123,12 @@ def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
 
 
-class _Lengthened(io.RawIOBase):
-    """A truncated file, read as if zeros stood where its end is missing."""
+class _GuardedFile(io.RawIOBase):
+    """What HDF5 reads from: a file with zeros where its end is missing, and no unsound heap.
+
+    HDF5 hangs or reads beyond its buffers on heap collections whose objects do not fill them
+    properly, so that such a collection is an error before HDF5 sees it.
+    """
 
     def __init__(self, path: Path, end: int) -> None:
         self._file: BinaryIO = path.open("rb")
@@ -156,5 +159,7 @@ class _Lengthened(io.RawIOBase):
         self._file.seek(self._at)
         kept = self._file.readinto(view[:count])  # type: ignore[attr-defined]
         view[kept:count] = bytes(count - kept)
+        if view[:4] == b"GCOL" and not is_sound_collection(np.frombuffer(view, np.uint8)):
+            raise OSError(f"the heap collection at byte {self._at} is damaged")
         self._at += count
         return count

@@ -181,10 +181,11 @@ class StempySource:
                 self._frames.drop(bad + begins[0])
                 n_bad += len(bad)
         self.metadata["skipped_frames"] = n_bad
-        if n_bad:
+        missing = self._missing_bytes()
+        if n_bad or missing:
             warnings.warn(
                 f"{self._header.path}: {n_bad} of {self._header.n_frames} frames cannot be read "
-                "and were dropped",
+                f"and were dropped; {missing} bytes are missing at the end of the file",
                 EventWarning,
                 stacklevel=5,
             )
@@ -225,13 +226,16 @@ class StempySource:
         )
 
     def _check_whole(self) -> None:
-        path = self._header.path
-        end, size = hdf5.stored_end(path), path.stat().st_size
-        if end is not None and size < end:
+        missing = self._missing_bytes()
+        if missing:
             raise CorruptFileError(
-                f"{path} is truncated: {size} of {end} bytes are there; no frame up to the last, "
-                f'{self._header.n_frames - 1}, seems to be hit, errors="skip" reads it'
+                f"{self._header.path} is truncated, {missing} bytes are missing; no frame up to "
+                f'the last, {self._header.n_frames - 1}, seems to be hit, errors="skip" reads it'
             )
+
+    def _missing_bytes(self) -> int:
+        end = hdf5.stored_end(self._header.path)
+        return 0 if end is None else max(0, end - self._stamp[2])
 
     def _check_unchanged(self) -> None:
         path = self._header.path
@@ -252,6 +256,12 @@ def _frames(file: Any, header: Header, arrangement: Arrangement, route: str | No
         return HeapFrames(header.path, *where, header.n_frames, numbers, n_pixels)
     if route == "heap":
         raise ParameterError(f"{header.path} can only be read through h5py")
+    end = hdf5.stored_end(header.path)
+    if end is not None and end > header.path.stat().st_size:
+        raise CorruptFileError(
+            f"{header.path} is truncated, and stored such that no frame, from frame 0 on, can be "
+            "told from a missing one"
+        )
     return H5pyFrames(header.path, header.n_frames, numbers, n_pixels)
 
 

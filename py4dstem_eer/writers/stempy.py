@@ -8,7 +8,7 @@ from typing import Any
 
 import numpy as np
 
-from ..errors import ParameterError
+from ..errors import MemoryBudgetError, ParameterError
 from ..events import EventStore
 from ..progress import track
 from .atomic import atomic_path
@@ -22,6 +22,8 @@ _NOT_KEPT = {"format", "version", "frames_per_position", "keep_flyback"}
 # groups of a stempy file that hold nothing but attributes
 _OWN_PLACE = ("metadata", "user")
 _FRAMES_PER_WRITE = 2**15
+_REFERENCE_BYTES = 16
+_LARGEST_TABLE = 2**34
 # HDF5 keeps no larger attribute in an object header
 _LARGEST_ATTRIBUTE = 64_000
 
@@ -50,20 +52,21 @@ def write_stempy(
     ------
     ParameterError
         If a value of `metadata` cannot be kept in an HDF5 attribute.
+    MemoryBudgetError
+        If one pixel has so many electrons that the file would consist of empty frames.
     """
     import h5py
 
     groups = _attribute_groups(events.metadata if metadata is None else metadata)
     frames_per_position = _frames_per_position(events)
-    with atomic_path(path) as part:
-        with h5py.File(part, "x") as file:
-            file.attrs["version"] = VERSION
-            frames = _create_tables(file, events, frames_per_position)
-            for first, lists in _frame_lists(events, frames_per_position):
-                frames[first : first + len(lists)] = lists
-            file.require_group("metadata")
-            for group, attributes in groups.items():
-                file.require_group(group).attrs.update(attributes)
+    with atomic_path(path) as part, h5py.File(part, "x") as file:
+        file.attrs["version"] = VERSION
+        frames = _create_tables(file, events, frames_per_position)
+        for first, lists in _frame_lists(events, frames_per_position):
+            frames[first : first + len(lists)] = lists
+        file.require_group("metadata")
+        for group, attributes in groups.items():
+            file.require_group(group).attrs.update(attributes)
 
 
 def _create_tables(file: Any, events: EventStore, frames_per_position: int) -> Any:
@@ -90,6 +93,13 @@ def _frames_per_position(events: EventStore) -> int:
     for _, block in track(events.blocks(), "counting frames"):
         if block.counts is not None and block.counts.size:
             largest = max(largest, int(block.counts.max()))
+    table_bytes = _REFERENCE_BYTES * events.n_patterns * largest
+    if largest > 1 and table_bytes > _LARGEST_TABLE:
+        raise MemoryBudgetError(
+            f"a pixel with {largest} electrons would need {largest} frames at each of "
+            f"{events.n_patterns} positions, and {table_bytes / 1e9:.0f} GB only to list them; "
+            "mask that pixel, or save in another format"
+        )
     return largest
 
 

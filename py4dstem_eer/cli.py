@@ -1,0 +1,164 @@
+"""The command line: `py4dstem-eer COMMAND`. Names and units are those of the Python API."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+from .errors import EventError
+from .optics import POLAR_ALIASES, POLAR_SYMBOLS
+
+_PATH = click.Path(path_type=Path)
+
+
+def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
+    """Say what was wrong in one line instead of a traceback."""
+
+    @functools.wraps(command)
+    def wrapped(*arguments: Any, **options: Any) -> None:
+        try:
+            command(*arguments, **options)
+        except (EventError, ImportError, OSError) as error:
+            raise click.ClickException(str(error)) from error
+
+    return wrapped
+
+
+def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
+    """Add the options of `py4dstem_eer.open_events`, the same words everywhere."""
+    for option in (
+        click.option("--format", help="Name of the format; default: recognised by content."),
+        click.option("--scan-shape", type=int, nargs=2, help="Scan rows and columns (Rx Ry)."),
+        click.option("--skip-frames", type=int, help="Frames at the start that are no pattern."),
+        click.option("--frames-per-position", type=int, help="Frames of each scan position."),
+        click.option("--keep-flyback/--no-flyback", default=None, help="The last scan column."),
+        click.option("--errors", type=click.Choice(["raise", "skip"]), help="For bad frames."),
+        click.option("--dm", type=_PATH, help="Companion Gatan .dm3 or .dm4 file."),
+        click.option(
+            "--mem",
+            type=click.Choice(["RAM", "MEMMAP"]),
+            default="RAM",
+            show_default=True,
+            help="Load the events, or stream them from the file.",
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _calibration_options(command: Callable[..., None]) -> Callable[..., None]:
+    for option in (
+        click.option("--energy", type=float, help="Beam energy [eV]; default: from the file."),
+        click.option("--force-scan-sampling", type=float, help="Scan step [Å]."),
+        click.option("--force-angular-sampling", type=float, help="Detector pixel [mrad]."),
+        click.option("--force-reciprocal-sampling", type=float, help="Detector pixel [1/Å]."),
+        click.option("--force-com-rotation", type=float, help="Scan-detector angle [degrees]."),
+        click.option("--force-com-transpose/--no-com-transpose", default=None),
+        click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu"),
+        click.option("--output", type=_PATH, help="EMD file; default: FILE_<method>.h5."),
+    ):
+        command = option(command)
+    return command
+
+
+@click.group()
+@click.version_option(package_name="py4dstem-eer")
+def main() -> None:
+    """Electron-event 4D-STEM data: look at, convert and reconstruct files."""
+
+
+@main.command()
+@click.argument("file", type=_PATH)
+@_reader_options
+@_clear_errors
+def info(file: Path, **options: Any) -> None:
+    """Say what is in FILE."""
+    from .report import describe
+
+    click.echo(describe(file, **_given(options)))
+
+
+@main.command()
+@click.argument("source", metavar="IN", type=_PATH)
+@click.argument("target", metavar="OUT", type=_PATH)
+@click.option("--to", type=click.Choice(["stempy", "emd"]), help="Default: the other one.")
+@_reader_options
+@_clear_errors
+def convert(source: Path, target: Path, to: str | None, **options: Any) -> None:
+    """Convert IN to OUT: stempy files to EMD, anything else to stempy."""
+    from . import progress, workflow
+
+    with progress.shown():
+        written = workflow.convert(source, target, to, **_given(options))
+    click.echo(f"wrote {target} ({written})")
+
+
+@main.command()
+@click.argument("file", type=_PATH)
+@click.option("--semiangle-cutoff", type=float, help="Convergence semi-angle [mrad].")
+@click.option("--detector-size", type=int, default=18, show_default=True, help="Small detector.")
+@click.option(
+    "--aberration", "-a", "aberrations", multiple=True, metavar="NAME=VALUE",
+    help=f"[Å, rad]; {', '.join(POLAR_ALIASES)}, {', '.join(POLAR_SYMBOLS[:3])}, …",
+)  # fmt: skip
+@click.option("--sideband", type=click.Choice(["both", "left", "right"]), default="both")
+@_calibration_options
+@_reader_options
+@_clear_errors
+def ssb(file: Path, aberrations: tuple[str, ...], **options: Any) -> None:
+    """Reconstruct the phase of FILE by single-sideband ptychography: EMD file and PNG."""
+    from . import workflow
+
+    coefficients = dict(_parse_aberration(text) for text in aberrations)
+    _report(workflow.run_ssb(file, coefficients, **_given(options)))
+
+
+@main.command()
+@click.argument("file", type=_PATH)
+@click.option("--method", type=click.Choice(["direct", "iterative"]), default="direct")
+@click.option("--low-pass", type=float, default=0.0, help="λ₂ of the paper.")
+@click.option("--high-pass", type=float, default=0.0, help="λ₁ of the paper.")
+@_calibration_options
+@_reader_options
+@_clear_errors
+def dpc(file: Path, **options: Any) -> None:
+    """Reconstruct the phase of FILE from the centre of mass: EMD file and PNG."""
+    from . import workflow
+
+    _report(workflow.run_dpc(file, **_given(options)))
+
+
+@main.command()
+@click.option("--output", type=_PATH, default=Path(), help="Directory; default: this one.")
+@_clear_errors
+def demo(output: Path) -> None:
+    """Simulate a scan of a filled nanotube, open it, and reconstruct its phase."""
+    from .demo import run_demo
+
+    run_demo(output, click.echo)
+
+
+def _given(options: dict[str, Any]) -> dict[str, Any]:
+    """Return the options that the user typed."""
+    return {name: value for name, value in options.items() if value is not None}
+
+
+def _parse_aberration(text: str) -> tuple[str, float]:
+    name, _, value = text.partition("=")
+    try:
+        return name.strip(), float(value)
+    except ValueError:
+        raise click.BadParameter(f"{text!r}; write NAME=VALUE, e.g. defocus=50") from None
+
+
+def _report(results: dict[str, Any]) -> None:
+    for name, value in results.items():
+        click.echo(f"{name + ':':<14}{value}")
+
+
+if __name__ == "__main__":
+    main()
