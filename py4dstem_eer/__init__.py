@@ -51,4 +51,4 @@ def __getattr__(name: str) -> Any:
     return value
 
 
-# register()
+register()

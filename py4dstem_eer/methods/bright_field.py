@@ -96,8 +96,8 @@ def remove_hot_pixels(pattern: np.ndarray) -> np.ndarray:
     # the disk's own edge rises within a pixel; the second-brightest neighbour keeps it
     second: np.ndarray = ndimage.rank_filter(pattern, -2, size=3, mode="nearest")
     reference = np.maximum(local, second)
-    unit = max(float(pattern[pattern > 0].min()), np.finfo(float).tiny)
-    noise = np.sqrt(unit * np.maximum(reference, np.float64(unit)))
+    electron = float(pattern[pattern > 0].min())  # a mean has fractions of one
+    noise = np.sqrt(electron * np.clip(reference, electron, None))
     hot = pattern - reference > _HOT_SIGMA * noise
     return np.where(hot, local, pattern)
 
