@@ -9,6 +9,8 @@ entries_per_pattern  (Rx * Ry,) stored pixels of every pattern, in scan order
 pixel_gaps           flat detector indices; in each pattern the first is the index itself, the
                      others are the distance from the one before (their running sum decodes them)
 counts               electrons of every stored pixel; absent if each is one
+electrons_per_row    (Rx,) electrons of every scan row
+largest_count        largest of `counts`; 1 if there are none
 acquisition_json     what the original file said beside the events
 layout_version       1
 ==================== ====================================================================
@@ -30,6 +32,7 @@ LAYOUT_VERSION = 1
 SCAN_SHAPE, DETECTOR_SHAPE, VERSION = "scan_shape", "detector_shape", "layout_version"
 LENGTHS, GAPS, COUNTS = "entries_per_pattern", "pixel_gaps", "counts"
 ACQUISITION = "acquisition_json"
+ROW_ELECTRONS, LARGEST_COUNT = "electrons_per_row", "largest_count"
 
 
 @numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")

@@ -57,7 +57,8 @@ def canonical(
     """
     ascending = _ascending(indptr, indices)
     if not ascending.all():
-        weights = np.ones(len(indices), np.uint32) if counts is None else counts.astype(np.uint32)
+        sums = _sum_dtype(counts)
+        weights = np.ones(len(indices), sums) if counts is None else counts.astype(sums)
         merged = indices.copy()
         lengths = _sort_and_merge(indptr, merged, weights, ascending)
         indptr, indices, counts = _compact(indptr, lengths, merged, weights)
@@ -71,6 +72,17 @@ def smallest_counts(counts: np.ndarray | None) -> np.ndarray | None:
     return counts.astype(count_dtype(int(counts.max())), copy=False)
 
 
+def _sum_dtype(counts: np.ndarray | None) -> type[np.unsignedinteger]:
+    """Return a dtype that holds the sum of any of the `counts`."""
+    too_large = counts is not None and float(counts.sum(dtype=np.float64)) > np.iinfo(np.uint32).max
+    return np.uint64 if too_large else np.uint32
+
+
+def electrons_per_pattern(indptr: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
+    """Return the number of electrons of every pattern, (patterns,) int64."""
+    return np.diff(indptr) if counts is None else _sum_counts(indptr, counts)
+
+
 def mapped(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, pixel_map: PixelMap
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
@@ -81,7 +93,7 @@ def mapped(
         weights = counts if counts is None else np.empty_like(counts)
         lengths = _map_in_order(indptr, indices, counts, pixel_map.lut, out, weights)
     else:
-        weights = np.empty(len(indices), np.uint32)
+        weights = np.empty(len(indices), _sum_dtype(counts))
         binning = _map_by_counting if n_target <= _SCRATCH_PIXELS else _map_by_sorting
         lengths = binning(indptr, indices, counts, pixel_map.lut, out, weights, n_target)
     indptr, indices, counts = _compact(indptr, lengths, out, weights)
@@ -122,6 +134,17 @@ def _compact(indptr, lengths, indices, counts):
     new_counts = np.empty(new_indptr[-1], counts.dtype)
     _copy_starts(indptr, counts, new_indptr, new_counts)
     return new_indptr, new_indices, new_counts
+
+
+@_njit
+def _sum_counts(indptr, counts):
+    sums = np.empty(len(indptr) - 1, np.int64)
+    for p in numba.prange(len(indptr) - 1):
+        total = 0
+        for e in range(indptr[p], indptr[p + 1]):
+            total += counts[e]
+        sums[p] = total
+    return sums
 
 
 @_njit
@@ -260,7 +283,7 @@ def _map_by_sorting(indptr, indices, counts, lut, out, weights, n_target):
 def _map_by_counting(indptr, indices, counts, lut, out, weights, n_target):
     lengths = np.empty(len(indptr) - 1, np.int64)
     for p in numba.prange(len(indptr) - 1):
-        scratch = np.zeros(n_target, np.uint32)
+        scratch = np.zeros(n_target, weights.dtype)
         for e in range(indptr[p], indptr[p + 1]):
             target = lut[indices[e]]
             if target != DROPPED:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping
-from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -68,22 +67,14 @@ class EmdSource:
         self.metadata = tables.metadata
         self.nbytes = tables.indptr.nbytes
 
-    @cached_property
+    @property
     def count_dtype(self) -> np.dtype:
-        """Smallest dtype that holds any pixel; reads the counts, if there are any."""
-        with opened(self.path) as file:
-            group = file[self.group_name]
-            if layout.COUNTS not in group:
-                return np.dtype(np.uint8)
-            counts = group[layout.COUNTS]
-            return count_dtype(max((int(c.max()) for c in _pieces(counts)), default=0))
+        """Smallest dtype that holds any pixel of a dense pattern."""
+        return count_dtype(self._tables.largest_count)
 
     def events_per_row(self) -> np.ndarray | None:
-        """Return the electrons of every scan row, or None where some pixels count more than one."""
-        if self._tables.has_counts:
-            return None
-        edges = self._tables.indptr[:: max(self.scan_shape[1], 1)]
-        return np.diff(edges) if self.scan_shape[1] else np.zeros(self.scan_shape[0], np.int64)
+        """Return the electrons of every scan row, (Rx,)."""
+        return self._tables.row_electrons
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
@@ -105,6 +96,8 @@ class Tables:
         self.scan_shape = _shape(group[layout.SCAN_SHAPE][()])
         self.detector_shape = _shape(group[layout.DETECTOR_SHAPE][()])
         self.has_counts = layout.COUNTS in group
+        self.largest_count = int(group[layout.LARGEST_COUNT][()])
+        self.row_electrons = group[layout.ROW_ELECTRONS][()].astype(np.int64)
         self.metadata: Mapping[str, Any] = layout.load_acquisition(group[layout.ACQUISITION][()])
         lengths = group[layout.LENGTHS][()].astype(np.int64)
         self.indptr = np.zeros(len(lengths) + 1, np.int64)
@@ -149,6 +142,7 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
 def _read_tables(group: Any, where: str) -> Tables:
     missing = {layout.VERSION, layout.SCAN_SHAPE, layout.DETECTOR_SHAPE} - set(group)
     missing |= {layout.LENGTHS, layout.GAPS, layout.ACQUISITION} - set(group)
+    missing |= {layout.ROW_ELECTRONS, layout.LARGEST_COUNT} - set(group)
     if missing:
         raise CorruptFileError(f"{where}: the events lack {', '.join(sorted(missing))}")
     return Tables(group, where)
@@ -166,11 +160,6 @@ def _event_groups(group: Any) -> Iterator[str]:
         if events in child:
             yield f"{child.name}/{events}"
         yield from _event_groups(child)
-
-
-def _pieces(dataset: Any, size: int = 2**22) -> Iterator[np.ndarray]:
-    for start in range(0, len(dataset), size):
-        yield dataset[start : start + size]
 
 
 def _shape(values: Any) -> tuple[int, int]:

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 
 from .. import event_layout as layout
-from ..event_lists import index_dtype
+from ..event_lists import electrons_per_pattern, index_dtype
 from ..events import EventStore
 from ..progress import track
 
@@ -42,7 +42,7 @@ def _write_lists(group: Any, events: EventStore) -> None:
     n_pixels = events.detector_shape[0] * events.detector_shape[1]
     lengths = _growing(group, layout.LENGTHS, np.uint32)
     gaps = _growing(group, layout.GAPS, index_dtype(n_pixels))
-    counts = None
+    counts, row_electrons, largest = None, [np.zeros(0, np.int64)], 1
     for _, block in track(events.blocks(), "Writing events"):
         buffer = np.empty(len(block.indices), gaps.dtype)
         layout.encode_gaps(block.indptr, block.indices, buffer)
@@ -54,6 +54,10 @@ def _write_lists(group: Any, events: EventStore) -> None:
             _append(counts, ones if block.counts is None else block.counts)
         _append(gaps, buffer)
         _append(lengths, np.diff(block.indptr))
+        row_electrons.append(_electrons_per_row(block))
+        largest = max(largest, 1 if block.counts is None else int(block.counts.max(initial=1)))
+    _item(group, layout.ROW_ELECTRONS, np.concatenate(row_electrons), "array")
+    _item(group, layout.LARGEST_COUNT, largest, "number")
 
 
 def _growing(group: Any, name: str, dtype: Any) -> Any:
@@ -68,3 +72,8 @@ def _append(dataset: Any, values: np.ndarray) -> None:
     start = len(dataset)
     dataset.resize(start + len(values), axis=0)
     dataset[start:] = values
+
+
+def _electrons_per_row(block: EventStore) -> np.ndarray:
+    electrons = electrons_per_pattern(block.indptr, block.counts)
+    return electrons.reshape(block.scan_shape).sum(axis=1)
