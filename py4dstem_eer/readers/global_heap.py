@@ -17,13 +17,11 @@ References
 from __future__ import annotations
 
 import os
-from pathlib import Path
 
 import numba
 import numpy as np
 
 from ..device import scalar_function
-from ..errors import CorruptFileError
 
 #: Bytes of a reference, as four 32-bit words: elements, address (low, high), object number.
 REFERENCE_BYTES = 16
@@ -49,42 +47,25 @@ _SMALLEST_COLLECTION = 4096
 _GCOL = 0x4C4F4347  # "GCOL", little-endian
 
 
-def read_references(path: Path, offset: int, n_lists: int) -> np.ndarray:
-    """Read the table of references.
+def decode_references(raw: np.ndarray) -> np.ndarray:
+    """Return references as (n, 4) uint32.
 
     Parameters
     ----------
-    path : Path
-    offset : int
-        Where the table begins [bytes].
-    n_lists : int
-        Its length.
-
-    Returns
-    -------
-    references : (n_lists, 4) uint32
-
-    Raises
-    ------
-    CorruptFileError
-        If the file ends before the table does; no memory is asked for then.
+    raw : (n, 8 + size of an address) uint8
+        As in the file: 4 bytes of length, the address, 4 of object number.
     """
-    table_end, file_bytes = offset + n_lists * REFERENCE_BYTES, path.stat().st_size
-    if table_end > file_bytes:
-        frame = max(0, (file_bytes - offset) // REFERENCE_BYTES)
-        raise CorruptFileError(
-            f"{path}: the table of its {n_lists} frames would end at byte {table_end}, the file "
-            f"has {file_bytes}: nothing is left of frame {frame} and all that follow"
-        )
-    references = np.empty((n_lists, 4), np.uint32)
-    if n_lists:
-        with path.open("rb") as file:
-            file.seek(offset)
-            file.readinto(references.view(np.uint8).data)
-    return references
+    if raw.shape[1] == REFERENCE_BYTES:
+        return raw.view("<u4")
+    references = np.zeros((len(raw), REFERENCE_BYTES), np.uint8)
+    references[:, : raw.shape[1] - 4] = raw[:, :-4]
+    references[:, 12:] = raw[:, -4:]
+    return references.view("<u4")
 
 
-def reference_faults(references: np.ndarray, base: int, file_bytes: int) -> np.ndarray:
+def reference_faults(
+    references: np.ndarray, base: int, file_bytes: int, item_bytes: int = 4
+) -> np.ndarray:
     """Return the fault codes (n,) uint8 that can be told without reading the heap.
 
     Parameters
@@ -94,8 +75,10 @@ def reference_faults(references: np.ndarray, base: int, file_bytes: int) -> np.n
         What addresses count from [bytes].
     file_bytes : int
         Size of the file.
+    item_bytes : int
+        Size of an element of a list.
     """
-    return _reference_faults(references, base, file_bytes)
+    return _reference_faults(references, base, file_bytes, item_bytes)
 
 
 class HeapGatherer:
@@ -237,14 +220,14 @@ def _address(references, r, base):
 
 
 @_njit
-def _reference_faults(references, base, file_bytes):
+def _reference_faults(references, base, file_bytes, item_bytes):
     faults = np.zeros(len(references), np.uint8)
     for r in numba.prange(len(references)):
         length = np.int64(references[r, 0])
         if length == 0:
             continue
         address = _address(references, r, base)
-        if address < 0 or address + 2 * _HEADER_BYTES + 4 * length > file_bytes:
+        if address < 0 or address + 2 * _HEADER_BYTES + item_bytes * length > file_bytes:
             faults[r] = OUTSIDE_FILE
         elif not 0 < references[r, 3] < 1 << 16:
             faults[r] = NO_OBJECT

@@ -6,6 +6,7 @@ import contextlib
 import io
 import os
 import re
+import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -17,8 +18,20 @@ from .global_heap import is_sound_collection
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
+#: HDF5's numbers of its own filters.
+DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
+
 #: What h5py raises on damaged files, depending on where the damage is.
-DAMAGE = (OSError, RuntimeError, KeyError, ValueError, TypeError, OverflowError, MemoryError)
+DAMAGE = (
+    OSError,
+    RuntimeError,
+    KeyError,
+    ValueError,
+    TypeError,
+    OverflowError,
+    MemoryError,
+    zlib.error,
+)
 
 _WITH_UNIT = re.compile(r"(.+) \(([^()]+)\)$")
 
@@ -57,6 +70,11 @@ def stored_end(path: Path) -> int | None:
     return int.from_bytes(block[_END_POSITION[version] :][:8], "little")
 
 
+def missing_bytes(path: Path) -> int:
+    """Return how many bytes a truncated file lacks at its end; 0 if it does not say."""
+    return max(0, (stored_end(path) or 0) - path.stat().st_size)
+
+
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
     """Open an HDF5 file for reading, as a `h5py.File`.
@@ -77,7 +95,7 @@ def opened(path: Path) -> Iterator[Any]:
         raise FormatError(f"{path} is not an HDF5 file")
     try:
         with contextlib.ExitStack() as stack:
-            end = max(stored_end(path) or 0, path.stat().st_size)
+            end = path.stat().st_size + missing_bytes(path)
             guarded = stack.enter_context(_GuardedFile(path, end))
             yield stack.enter_context(h5py.File(guarded, "r"))
     except (EventError, FileNotFoundError, PermissionError):
@@ -117,6 +135,93 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.generic):
         return plain(value.item())
     return value if isinstance(value, (str, int, float, bool, complex, list, tuple)) else None
+
+
+def raw_elements(dataset: Any, path: Path, element_bytes: int) -> np.ndarray | None:
+    """Return the elements of a one-dimensional dataset as they are in the file.
+
+    HDF5 itself gives out no references to lists, and reserves memory for a list before it checks
+    the reference; so that the references have to be looked at first.
+
+    Parameters
+    ----------
+    dataset : h5py.Dataset (n,)
+    path : Path
+        Its file.
+    element_bytes : int
+        Size of an element in the file.
+
+    Returns
+    -------
+    raw : (n, element_bytes) uint8, or None if it is stored with filters other than HDF5's own
+
+    Raises
+    ------
+    CorruptFileError
+        If some of it is beyond the end of the file.
+    """
+    file_bytes = path.stat().st_size
+    n_elements = dataset.shape[0]
+    with path.open("rb") as file:
+        if dataset.chunks is None:
+            offset = dataset.id.get_offset()
+            if offset is None:
+                return None if n_elements else np.zeros((0, element_bytes), np.uint8)
+            size = n_elements * element_bytes
+            data = _read_exactly(file, offset, size, file_bytes, (path, 0, element_bytes))
+            return np.frombuffer(data, np.uint8).reshape(n_elements, element_bytes)
+        return _chunked_elements(dataset, file, file_bytes, (path, n_elements, element_bytes))
+
+
+def _chunked_elements(
+    dataset: Any, file: BinaryIO, file_bytes: int, what: tuple[Path, int, int]
+) -> np.ndarray | None:
+    path, n_elements, element_bytes = what
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
+    if not set(filters) <= {DEFLATE, SHUFFLE, FLETCHER32}:
+        return None
+    length = dataset.chunks[0]
+    raw = np.zeros((n_elements, element_bytes), np.uint8)
+    for k in range(dataset.id.get_num_chunks()):
+        chunk = dataset.id.get_chunk_info(k)
+        first = chunk.chunk_offset[0]
+        where = (path, first, element_bytes)
+        data = _read_exactly(file, chunk.byte_offset, chunk.size, file_bytes, where)
+        used = [code for j, code in enumerate(filters) if not chunk.filter_mask >> j & 1]
+        elements = _decoded(bytes(data), used, length, element_bytes)
+        raw[first : first + length] = elements[: max(0, n_elements - first)]
+    return raw
+
+
+def _decoded(data: bytes, filters: list[int], length: int, element_bytes: int) -> np.ndarray:
+    size = length * element_bytes
+    for code in reversed(filters):
+        if code == FLETCHER32:
+            data = data[:-4]
+        elif code == DEFLATE:
+            data = zlib.decompressobj().decompress(data, size + 4)
+        else:
+            shuffled = np.frombuffer(data, np.uint8).reshape(element_bytes, -1)
+            data = shuffled.T.tobytes()
+    return np.frombuffer(data, np.uint8, size).reshape(length, element_bytes)
+
+
+def _read_exactly(
+    file: BinaryIO, offset: int, size: int, file_bytes: int, what: tuple[Path, int, int]
+) -> bytearray:
+    path, first, element_bytes = what
+    if offset + size > file_bytes:
+        frame = first + max(0, file_bytes - offset) // element_bytes
+        raise CorruptFileError(
+            f"{path} has {file_bytes} bytes, but a table in it would end at byte {offset + size}: "
+            f"nothing can be told of frame {frame} and those that follow"
+        )
+    data = bytearray(size)
+    file.seek(offset)
+    if file.readinto(data) != size:  # type: ignore[attr-defined]
+        raise CorruptFileError(f"{path} became shorter while it was read; open it again")
+    return data
 
 
 def _one_line(error: BaseException) -> str:

@@ -17,7 +17,7 @@ from ..progress import track
 from . import gatan, global_heap, hdf5
 from .assembly import Assembly
 from .options import ReaderOptions
-from .stempy_frames import Frames, H5pyFrames, HeapFrames, check_allocated, heap_table
+from .stempy_frames import Frames, H5pyFrames, HeapFrames, Table, check_allocated, read_table
 from .stempy_layout import FRAMES, POSITIONS, Arrangement, Header, arrange, read_header
 
 NAME = "stempy"
@@ -164,8 +164,6 @@ class StempySource:
             self._check_whole()
         else:
             self._frames.drop(np.flatnonzero(self._frames.faults))
-        if isinstance(self._frames, HeapFrames):
-            self._frames.check_total()
         if skip:
             self._drop_bad_frames()
 
@@ -248,21 +246,28 @@ class StempySource:
 def _frames(file: Any, header: Header, arrangement: Arrangement, route: str | None) -> Frames:
     if route not in (None, "heap", "h5py"):
         raise ParameterError(f'route is {route!r}; it must be "heap" or "h5py"')
-    n_pixels = math.prod(header.detector_shape)
-    numbers = arrangement.numbers
-    table = None if route == "h5py" else heap_table(file)
+    n_pixels, numbers = math.prod(header.detector_shape), arrangement.numbers
+    table = read_table(file, header.path)
     if table is not None:
-        where = (table.offset, table.base)
-        return HeapFrames(header.path, *where, header.n_frames, numbers, n_pixels)
+        table = table.taking(numbers)
+        _check_total(table, header)
+        if table.direct and route != "h5py":
+            return HeapFrames(header.path, table, n_pixels)
     if route == "heap":
         raise ParameterError(f"{header.path} can only be read through h5py")
-    end = hdf5.stored_end(header.path)
-    if end is not None and end > header.path.stat().st_size:
+    return H5pyFrames(header.path, table, header.n_frames, numbers, n_pixels)
+
+
+def _check_total(table: Table, header: Header) -> None:
+    """Raise if there are more events than the file has room for, before asking for memory."""
+    lengths, file_bytes = table.references[:, 0], header.path.stat().st_size
+    possible = lengths[table.faults(header.path) == 0]
+    n_events = int(possible.sum(dtype=np.int64))
+    if table.item_bytes * n_events > file_bytes:
         raise CorruptFileError(
-            f"{header.path} is truncated, and stored such that no frame, from frame 0 on, can be "
-            "told from a missing one"
+            f"{header.path} promises {n_events} events in a file of {file_bytes} bytes; the "
+            f"longest list, of {possible.max()}, is that of frame {int(np.argmax(lengths))}"
         )
-    return H5pyFrames(header.path, header.n_frames, numbers, n_pixels)
 
 
 def _described(file: Any, skip: bool) -> dict[str, Any]:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ Room = Callable[[int], np.ndarray]
 #: read(first, last, room) -> lengths int64, fault codes uint8 of these frames.
 Read = Callable[[int, int, Room], tuple[np.ndarray, np.ndarray]]
 
+_NO_EVENTS = np.zeros(0, np.uint32)
 # deflate makes data at most about 1000 times smaller
 _BEST_COMPRESSION = 1100
 
@@ -29,8 +31,6 @@ class Frames(Protocol):
 
     #: Electrons in each frame (m,) uint32, or None if only reading tells.
     lengths: np.ndarray | None
-    #: Number of frames.
-    n_frames: int
     #: Bytes of the tables in memory.
     nbytes: int
     #: Fault codes (m,) uint8 that are known without reading events.
@@ -43,62 +43,72 @@ class Frames(Protocol):
         """Open the file and give the function that reads."""
 
 
+@dataclass(frozen=True, eq=False)
+class Table:
+    """The references of all frames in a file.
+
+    Attributes
+    ----------
+    references : (n_frames, 4) uint32
+    base : int
+        What their addresses count from [bytes].
+    item_bytes : int
+        Size of an event in the file.
+    direct : bool
+        Whether the heap is of the kind that `global_heap` reads.
+    """
+
+    references: np.ndarray
+    base: int
+    item_bytes: int
+    direct: bool
+
+    def taking(self, numbers: np.ndarray | None) -> Table:
+        """Return the table of the frames with these numbers, in this order."""
+        references = self.references if numbers is None else self.references[numbers]
+        return dataclasses.replace(self, references=references)
+
+    def faults(self, path: Path) -> np.ndarray:
+        """Return the fault codes (n_frames,) uint8 that can be told without reading events."""
+        file_bytes = path.stat().st_size
+        return global_heap.reference_faults(self.references, self.base, file_bytes, self.item_bytes)
+
+    def drop(self, bad: np.ndarray) -> None:
+        """Make frames empty."""
+        self.references[bad] = 0
+
+
 class HeapFrames:
     """Frames read by `global_heap`.
 
     Parameters
     ----------
     path : Path
-    offset, base : int
-        Where the table of references begins, and what addresses count from [bytes].
-    n_frames : int
-        In the file.
-    numbers : (m,) int64, optional
-        Which of them to use, in this order.
+    table : Table
+        Of the frames to use, in the order to use them.
     n_pixels : int
         Of the detector.
     """
 
-    def __init__(
-        self,
-        path: Path,
-        offset: int,
-        base: int,
-        n_frames: int,
-        numbers: np.ndarray | None,
-        n_pixels: int,
-    ) -> None:
-        self._path, self._base, self._n_pixels = path, base, n_pixels
-        self._file_bytes = path.stat().st_size
-        references = global_heap.read_references(path, offset, n_frames)
-        self._references = references if numbers is None else references[numbers]
-        self.n_frames = len(self._references)
-        self.lengths: np.ndarray | None = self._references[:, 0]
-        self.nbytes = self._references.nbytes
-        self.faults = global_heap.reference_faults(self._references, base, self._file_bytes)
+    def __init__(self, path: Path, table: Table, n_pixels: int) -> None:
+        self._path, self._table, self._n_pixels = path, table, n_pixels
+        self.lengths: np.ndarray | None = table.references[:, 0]
+        self.nbytes = table.references.nbytes
+        self.faults = table.faults(path)
 
     def drop(self, bad: np.ndarray) -> None:
         """Make frames empty."""
-        self._references[bad] = 0
-
-    def check_total(self) -> None:
-        """Raise CorruptFileError if there are more events than the file has room for."""
-        n_events = int(self._references[:, 0].sum(dtype=np.int64))
-        if 4 * n_events > self._file_bytes:
-            frame = int(np.argmax(self._references[:, 0]))
-            raise CorruptFileError(
-                f"{self._path} promises {n_events} events in {self._file_bytes} bytes; the "
-                f"longest list, of {self._references[frame, 0]}, is that of frame {frame}"
-            )
+        self._table.drop(bad)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Read]:
         """Open the file and give the function that reads."""
         with self._path.open("rb", buffering=0) as file:
-            gatherer = global_heap.HeapGatherer(file.fileno(), self._base, self._file_bytes)
+            file_bytes = self._path.stat().st_size
+            gatherer = global_heap.HeapGatherer(file.fileno(), self._table.base, file_bytes)
 
             def read(first: int, last: int, room: Room) -> tuple[np.ndarray, np.ndarray]:
-                references = self._references[first:last]
+                references = self._table.references[first:last]
                 lengths = references[:, 0].astype(np.int64)
                 out = room(int(lengths.sum()))
                 return lengths, gatherer.gather(references, out, self._n_pixels)
@@ -109,23 +119,39 @@ class HeapFrames:
 class H5pyFrames:
     """Frames read by h5py: slower and with more memory, for every storage that HDF5 knows.
 
-    Parameters as for `HeapFrames`.
+    Parameters
+    ----------
+    path : Path
+    table : Table, optional
+        Of the frames to use, where it can be read.
+    n_frames : int
+        In the file.
+    numbers : (m,) int64, optional
+        Which of them to use, in this order; None for all.
+    n_pixels : int
+        Of the detector.
     """
 
     def __init__(
-        self, path: Path, n_frames: int, numbers: np.ndarray | None, n_pixels: int
+        self,
+        path: Path,
+        table: Table | None,
+        n_frames: int,
+        numbers: np.ndarray | None,
+        n_pixels: int,
     ) -> None:
-        self._path, self._n_pixels = path, n_pixels
-        self._numbers = numbers
-        self.n_frames = n_frames if numbers is None else len(numbers)
-        self._dropped = np.zeros(self.n_frames, bool)
-        self.lengths: np.ndarray | None = None
-        self.nbytes = self._dropped.nbytes
-        self.faults = np.zeros(self.n_frames, np.uint8)
+        self._path, self._table, self._n_pixels = path, table, n_pixels
+        self._numbers = np.arange(n_frames) if numbers is None else numbers
+        self._dropped = np.zeros(len(self._numbers), bool)
+        self.lengths: np.ndarray | None = None if table is None else table.references[:, 0]
+        self.nbytes = self._dropped.nbytes + self._numbers.nbytes
+        self.faults = self._dropped.view(np.uint8) if table is None else table.faults(path)
 
     def drop(self, bad: np.ndarray) -> None:
         """Make frames empty."""
         self._dropped[bad] = True
+        if self._table is not None:
+            self._table.drop(bad)
 
     @contextlib.contextmanager
     def session(self) -> Iterator[Read]:
@@ -136,45 +162,40 @@ class H5pyFrames:
             def read(first: int, last: int, room: Room) -> tuple[np.ndarray, np.ndarray]:
                 lists, faults = self._lists(dataset, first, last)
                 lengths = np.array([len(events) for events in lists], np.int64)
-                joined = np.concatenate(lists) if lists else np.zeros(0, np.uint32)
+                joined = np.concatenate(lists) if lists else _NO_EVENTS
                 room(len(joined))[:] = joined
                 return lengths, faults
 
             yield read
 
     def _lists(self, dataset: Any, first: int, last: int) -> tuple[list[np.ndarray], np.ndarray]:
-        numbers = np.arange(first, last) if self._numbers is None else self._numbers[first:last]
+        wanted = ~self._dropped[first:last]
+        fetched = iter(_fetch(dataset, self._numbers[first:last][wanted]))
         faults = np.zeros(last - first, np.uint8)
-        lists = _fetch(dataset, numbers)
-        for k, events in enumerate(lists):
-            if self._dropped[first + k]:
-                lists[k] = np.zeros(0, np.uint32)
-            elif events is None:
-                faults[k], lists[k] = global_heap.NO_OBJECT, np.zeros(0, np.uint32)
+        lists = []
+        for k in range(last - first):
+            events = next(fetched) if wanted[k] else _NO_EVENTS
+            if events is None:
+                faults[k], events = global_heap.NO_OBJECT, _NO_EVENTS
             elif len(events) and not 0 <= events.min() <= events.max() < self._n_pixels:
-                faults[k], lists[k] = global_heap.OUT_OF_RANGE, np.zeros(0, np.uint32)
+                faults[k] = global_heap.OUT_OF_RANGE
+            lists.append(events)
         return lists, faults
 
 
-@dataclass(frozen=True)
-class HeapTable:
-    """Where a dataset keeps its references [bytes]."""
-
-    offset: int
-    base: int
-
-
-def heap_table(file: Any) -> HeapTable | None:
-    """Return where the frames' references are, or None if only h5py can read them."""
+def read_table(file: Any, path: Path) -> Table | None:
+    """Return the references of all frames, or None if only HDF5 can get at them."""
     import h5py
 
     frames = file[FRAMES]
-    offset = frames.id.get_offset() if frames.chunks is None else None
     sizes = file.id.get_create_plist().get_sizes()
-    base = np.dtype(h5py.check_vlen_dtype(frames.dtype))
-    if offset is None or sizes != (8, 8) or base not in (np.dtype("<u4"), np.dtype("<i4")):
+    raw = hdf5.raw_elements(frames, path, 8 + sizes[0])
+    if raw is None:
         return None
-    return HeapTable(offset, file.userblock_size)
+    item = np.dtype(h5py.check_vlen_dtype(frames.dtype))
+    direct = sizes == (8, 8) and item in (np.dtype("<u4"), np.dtype("<i4"))
+    references = global_heap.decode_references(raw)
+    return Table(references, file.userblock_size, item.itemsize, direct)
 
 
 def check_allocated(file: Any, path: Path) -> None:
