@@ -59,9 +59,9 @@ def integrate_direct(
 
     A scan is not periodic. With "mirror" the phase is continued evenly, that is the field oddly
     along and evenly across each edge: its cosine series is the least-squares solution with the
-    boundary condition that belongs to it, where zeros outside would be wrong data. What a
-    quadratic phase explains (a wedge, a bend) is integrated exactly beforehand, unless a high-pass
-    is to remove it, so that the mirror image has hardly a kink left at the edge.
+    boundary condition that belongs to it, where zeros outside would be wrong data. A quadratic
+    phase (a wedge, a bend) that takes the slope across the edges is integrated exactly beforehand,
+    unless a high-pass is to remove it, so that the mirror image has hardly a kink left there.
 
     Parameters
     ----------
@@ -159,22 +159,33 @@ def _parse_field(com: np.ndarray) -> np.ndarray:
 
 
 def _without_quadratic(com: np.ndarray, step: tuple[float, float]) -> tuple[np.ndarray, np.ndarray]:
-    """Return the quadratic phase [rad] whose gradient fits the field best, and what remains."""
+    """Return a quadratic phase [rad] that takes the slope across the edges, and what remains.
+
+    The field across each edge, extrapolated to it from the last two positions, is what makes the
+    mirror image bend there; the quadratic is fitted to that alone, so that a field which needs no
+    correction gets none.
+    """
     x, y = (s * (np.arange(n) - (n - 1) / 2) for n, s in zip(com.shape[1:], step, strict=True))
-    rows, columns = com.sum(axis=2), com.sum(axis=1)
-    size = com[0].size
-    xx, yy = (x**2).sum() * y.size, (y**2).sum() * x.size
-    # centred coordinates: the normal equations are diagonal; an axis of one position has no bend
-    a, b = rows.sum(axis=1) / size
-    c = x @ rows[0] / (xx or 1)
-    d = (y @ columns[0] + x @ rows[1]) / (xx + yy or 1)
-    e = y @ columns[1] / (yy or 1)
+    half_x, half_y = (n * s / 2 for n, s in zip(com.shape[1:], step, strict=True))
+    left, right = _at_edges(com[0])
+    top, bottom = _at_edges(com[1].T)
+    a, c = (right + left).mean() / 2, (right - left).mean() / (2 * half_x)
+    b, e = (bottom + top).mean() / 2, (bottom - top).mean() / (2 * half_y)
+    squares = 2 * (x @ x + y @ y)
+    d = (y @ (left + right) + x @ (top + bottom)) / (squares or 1)
     x, y = x[:, None], y[None, :]
     phase = 2 * math.pi * ((a + c / 2 * x) * x + (b + e / 2 * y) * y + d * x * y)
     rest = np.empty_like(com)
     np.subtract(com[0], (a + c * x) + d * y, out=rest[0])
     np.subtract(com[1], d * x + (b + e * y), out=rest[1])
     return phase, rest
+
+
+def _at_edges(values: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the values half a step before the first row and after the last."""
+    second = min(1, len(values) - 1)
+    first_edge = 1.5 * values[0] - 0.5 * values[second]
+    return first_edge, 1.5 * values[-1] - 0.5 * values[-1 - second]
 
 
 def _unexplained(phase: np.ndarray, com: np.ndarray, step: tuple[float, float]) -> float:
