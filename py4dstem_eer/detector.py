@@ -131,6 +131,8 @@ def centred_map(
         raise ParameterError(f"the bin size is {pixels_per_bin} px; it must be positive")
     if not isinstance(size, (int, np.integer)) or size < 1:
         raise ParameterError(f"detector_size is {size!r}; it must be a positive integer or None")
+    if not all(math.isfinite(c) for c in center):
+        raise ParameterError(f"the centre is {center}; give a finite (row, col) [px]")
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return PixelMap.from_coordinates(
         np.floor((rows - center[0]) / pixels_per_bin + size / 2).astype(np.int64),

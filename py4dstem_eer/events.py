@@ -16,6 +16,8 @@ from .errors import EventRangeError, ParameterError
 #: Streaming stores hand out scan rows in blocks of about this many events.
 EVENTS_PER_BLOCK = 2**23
 
+_LARGEST_COUNT = 2**53  # beyond it floating-point numbers skip whole ones
+
 ScanSlices = tuple[slice, slice]
 
 
@@ -66,7 +68,7 @@ class EventStore:
             raise EventRangeError(f"{len(counts)} counts for {len(indices)} indices")
         dtype = event_lists.index_dtype(n_pixels)
         self._indptr = _read_only(indptr)
-        self._indices = _read_only(np.ascontiguousarray(indices, dtype))
+        self._indices = _read_only(_as_indices(indices, dtype))
         self._counts = None if counts is None else _read_only(np.ascontiguousarray(counts))
 
     def _describe(
@@ -91,7 +93,9 @@ class EventStore:
     ) -> EventStore:
         """Build from lists in any order, where pixels may repeat; arguments as for the class."""
         indptr = np.ascontiguousarray(indptr, np.int64)
-        lists = event_lists.canonical(indptr, np.ascontiguousarray(indices), counts)
+        n_pixels = math.prod(parse_shape(detector_shape, "detector_shape"))
+        indices = _as_indices(indices, event_lists.index_dtype(n_pixels))
+        lists = event_lists.canonical(indptr, indices, counts)
         return cls(scan_shape, detector_shape, *lists, metadata=metadata)
 
     @classmethod
@@ -232,7 +236,9 @@ class EventStore:
     def pattern(self, rx: int, ry: int) -> np.ndarray:
         """Return one dense diffraction pattern, (Qx, Qy), as a new writable array."""
         dense = np.zeros(self.detector_shape, self.count_dtype)
-        p = rx * self.scan_shape[1] + ry
+        row = _as_slice(rx, self.scan_shape[0]).start
+        column = _as_slice(ry, self.scan_shape[1]).start
+        p = row * self.scan_shape[1] + column
         entries = slice(self.indptr[p], self.indptr[p + 1])
         dense.ravel()[self.indices[entries]] = 1 if self.counts is None else self.counts[entries]
         return dense
@@ -374,7 +380,8 @@ class StreamedEventStore(EventStore):
 
     def pattern(self, rx: int, ry: int) -> np.ndarray:
         """Return one dense diffraction pattern; reads one scan row."""
-        return self.read_rows(rx, rx + 1).pattern(0, ry).astype(self.count_dtype, copy=False)
+        row = _as_slice(rx, self.scan_shape[0]).start
+        return self.read_rows(row, row + 1).pattern(0, ry).astype(self.count_dtype, copy=False)
 
     def mapped(self, pixel_map: PixelMap) -> EventStore:
         """Return the events on another detector, mapped as they are read."""
@@ -484,16 +491,33 @@ def _as_slice(part: Any, length: int) -> slice:
 
 def _row_lists(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """Return lengths, indices and counts of one dense scan row (Ry, Qx, Qy)."""
-    flat = row.reshape(row.shape[0], -1)
+    flat = row.reshape(row.shape[0], row.shape[1] * row.shape[2])
     pattern, index = np.nonzero(flat)
     values = flat[pattern, index]
-    if values.dtype.kind not in "biu" and not np.array_equal(values, np.rint(values)):
+    if values.dtype.kind not in "biuf":
+        raise ParameterError(f"the dense data are no electron counts, but {values.dtype}")
+    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
         raise ParameterError("the dense data are no electron counts: some values are not whole")
+    if values.size and values.max() > _LARGEST_COUNT:
+        raise ParameterError(f"the dense data are no electron counts: found {values.max()}")
     if values.size and values.min() < 0:
         raise ParameterError(f"the dense data are no electron counts: found {values.min()}")
     lengths = np.bincount(pattern, minlength=row.shape[0]).astype(np.int64)
     largest = int(values.max()) if values.size else 0
     return lengths, index, values.astype(event_lists.count_dtype(largest))
+
+
+def _as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:
+    """Return `indices` as `dtype`, and refuse those that it cannot hold."""
+    indices = np.asarray(indices)
+    if indices.size and not np.can_cast(indices.dtype, dtype):
+        low, high = indices.min(), indices.max()
+        if indices.dtype.kind not in "iu" or low < 0 or high > np.iinfo(dtype).max:
+            raise EventRangeError(
+                f"the indices are {indices.dtype} from {low} to {high}; "
+                f"flat detector indices of this detector fit {dtype}"
+            )
+    return np.ascontiguousarray(indices, dtype)
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -6,6 +6,8 @@ import difflib
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from numbers import Real
+from typing import Any
 
 import numpy as np
 
@@ -53,7 +55,7 @@ def parse_energy(energy: float) -> float:
     CalibrationError
         If it is missing, not finite, or so small that it must be meant in keV.
     """
-    if energy is None or not math.isfinite(energy) or energy <= 0:
+    if not _is_finite(energy) or energy <= 0:
         raise CalibrationError(f"energy is {energy}; give the beam energy in eV, e.g. 80e3")
     if energy < _LOWEST_ENERGY_EV:
         raise CalibrationError(
@@ -64,11 +66,15 @@ def parse_energy(energy: float) -> float:
 
 def parse_semiangle(semiangle: float) -> float:
     """Return the convergence semi-angle [mrad] if it is a plausible one."""
-    if semiangle is None or not math.isfinite(semiangle) or not 0 < semiangle < 500:
+    if not _is_finite(semiangle) or not 0 < semiangle < 500:
         raise CalibrationError(
             f"semiangle_cutoff is {semiangle}; give the convergence semi-angle in mrad, e.g. 25"
         )
     return float(semiangle)
+
+
+def _is_finite(value: Any) -> bool:
+    return isinstance(value, Real) and math.isfinite(value)
 
 
 def wavelength(energy: float) -> float:
@@ -104,7 +110,7 @@ class Aberrations:
             symbol = POLAR_ALIASES.get(name, name)
             if symbol not in polar:
                 raise ParameterError(_unknown_aberration(name))
-            if not np.isscalar(value) or not np.isfinite(value):
+            if not _is_finite(value):
                 raise ParameterError(f"aberration {name} is {value}; it must be a finite number")
             polar[symbol] = -float(value) if name == "defocus" else float(value)
         return cls(polar)
@@ -204,7 +210,7 @@ class Geometry:
     def __post_init__(self) -> None:
         parse_energy(self.energy)
         parse_semiangle(self.semiangle)
-        if not all(math.isfinite(s) and s > 0 for s in self.scan_step):
+        if not all(_is_finite(s) and s > 0 for s in self.scan_step):
             raise CalibrationError(
                 f"the scan step is {self.scan_step} Å; set the real-space pixel size, "
                 "e.g. cube.calibration.set_R_pixel_size(0.3), or force_scan_sampling"
