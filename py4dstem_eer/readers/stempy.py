@@ -35,14 +35,16 @@ _FRAMES_PER_READ = 2**14
 
 
 def recognises(path: Path) -> bool:
-    """Return whether the file is HDF5 with the two datasets of stempy."""
+    """Return whether the file is HDF5 with the two datasets of stempy, or what is left of one."""
     if hdf5.superblock_position(path) is None:
         return False
     try:
         with hdf5.opened(path) as file:
-            return FRAMES in file and POSITIONS in file
+            if FRAMES in file and POSITIONS in file:
+                return True
+        return hdf5.missing_bytes(path) > 0 and _mentions_events(path)
     except (EventError, OSError):
-        return False
+        return _mentions_events(path)
 
 
 def open_source(path: Path, options: ReaderOptions, route: str | None = None) -> StempySource:
@@ -179,7 +181,7 @@ class StempySource:
                 self._frames.drop(bad + begins[0])
                 n_bad += len(bad)
         self.metadata["skipped_frames"] = n_bad
-        missing = self._missing_bytes()
+        missing = hdf5.missing_bytes(self._header.path)
         if n_bad or missing:
             warnings.warn(
                 f"{self._header.path}: {n_bad} of {self._header.n_frames} frames cannot be read "
@@ -224,16 +226,12 @@ class StempySource:
         )
 
     def _check_whole(self) -> None:
-        missing = self._missing_bytes()
+        missing = hdf5.missing_bytes(self._header.path)
         if missing:
             raise CorruptFileError(
                 f"{self._header.path} is truncated, {missing} bytes are missing; no frame up to "
                 f'the last, {self._header.n_frames - 1}, seems to be hit, errors="skip" reads it'
             )
-
-    def _missing_bytes(self) -> int:
-        end = hdf5.stored_end(self._header.path)
-        return 0 if end is None else max(0, end - self._stamp[2])
 
     def _check_unchanged(self) -> None:
         path = self._header.path
@@ -241,6 +239,15 @@ class StempySource:
             raise FileNotFoundError(f"{path} was deleted or moved after it had been opened")
         if _stamp(path) != self._stamp:
             raise CorruptFileError(f"{path} has changed since it was opened; open it again")
+
+
+def _mentions_events(path: Path) -> bool:
+    """Return whether the name of stempy's group is near the start, where HDF5 keeps it."""
+    try:
+        with path.open("rb") as file:
+            return FRAMES.split("/")[0].encode() in file.read(2**20)
+    except OSError:
+        return False
 
 
 def _frames(file: Any, header: Header, arrangement: Arrangement, route: str | None) -> Frames:
@@ -253,6 +260,11 @@ def _frames(file: Any, header: Header, arrangement: Arrangement, route: str | No
         _check_total(table, header)
         if table.direct and route != "h5py":
             return HeapFrames(header.path, table, n_pixels)
+    if table is None and hdf5.missing_bytes(header.path):
+        raise CorruptFileError(
+            f"{header.path} is truncated, and compressed such that no frame, from frame 0 on, can "
+            "be told from a missing one"
+        )
     if route == "heap":
         raise ParameterError(f"{header.path} can only be read through h5py")
     return H5pyFrames(header.path, table, header.n_frames, numbers, n_pixels)

@@ -19,6 +19,7 @@ import numpy as np
 
 from ..detector import Shape2D
 from ..errors import CorruptFileError, EventRangeError, FormatError, ParameterError
+from . import hdf5
 from .options import ReaderOptions
 
 FRAMES = "electron_events/frames"
@@ -150,6 +151,12 @@ def _datasets(file: Any, path: Path) -> tuple[Any, Any]:
     found = [file.get(name) for name in (FRAMES, POSITIONS)]
     for name, dataset in zip((FRAMES, POSITIONS), found, strict=True):
         if not isinstance(dataset, h5py.Dataset):
+            missing = hdf5.missing_bytes(path)
+            if missing:
+                raise CorruptFileError(
+                    f"{path} is truncated, {missing} bytes are missing: {name} cannot be found, "
+                    "so that nothing is left from frame 0 on"
+                )
             raise FormatError(f"{path} is no stempy file: it has no dataset {name}")
     frames, positions = found
     base = h5py.check_vlen_dtype(frames.dtype)
