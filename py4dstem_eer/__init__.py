@@ -9,10 +9,10 @@ from __future__ import annotations
 import importlib
 from typing import TYPE_CHECKING, Any
 
-from .bridge.registration import register, unregister
 from .events import EventStore
 from .memory import set_dense_budget
 from .readers import open_events
+from .registration import register, unregister
 
 if TYPE_CHECKING:
     from .bridge.cube import SparseDataCube

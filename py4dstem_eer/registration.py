@@ -1,4 +1,8 @@
-"""Make this package a part of py4DSTEM, and take it out again."""
+"""Make this package a part of py4DSTEM, and take it out again.
+
+It stands outside `bridge`, which imports py4DSTEM before any of its modules: so that, whichever of
+them is imported first, none is half done when py4DSTEM's import ends and registration needs it.
+"""
 
 from __future__ import annotations
 
@@ -36,7 +40,7 @@ def unregister() -> None:
     sys.meta_path[:] = [f for f in sys.meta_path if not isinstance(f, _RegisterAfterImport)]
     if not _replaced:
         return
-    from . import emd_hook
+    from .bridge import emd_hook
 
     emd_hook.switch(False)
     for (module, name), original in _replaced.items():
@@ -48,11 +52,11 @@ def unregister() -> None:
 
 
 def _install() -> None:
-    from ..explore.panel import InteractiveSSB
-    from . import emd_hook, files
-    from .cube import SparseDataCube
-    from .dpc import EventDPC
-    from .ssb import EventSSB
+    from .bridge import emd_hook, files
+    from .bridge.cube import SparseDataCube
+    from .bridge.dpc import EventDPC
+    from .bridge.ssb import EventSSB
+    from .explore.panel import InteractiveSSB
 
     _put("py4DSTEM", SparseDataCube=SparseDataCube)
     _put(
