@@ -45,6 +45,11 @@ class SparseDataCube(DataCube):
             raise ParameterError(
                 f"events is a {type(events).__name__}; use SparseDataCube.from_dense for arrays"
             )
+        if 0 in events.shape:
+            raise ParameterError(
+                f"the cube is empty: a scan of {events.scan_shape} positions on a detector of "
+                f"{events.detector_shape} pixels"
+            )
         DataCube.__init__(self, data=EventView(events), name=name, calibration=calibration)
         if events.metadata:
             self.metadata = Metadata(name="acquisition", data=_emd_values(events.metadata))

@@ -98,10 +98,10 @@ def _round_length(wanted: float, units: str) -> tuple[float, str]:
 def _tiled(images: np.ndarray) -> np.ndarray:
     """Return images side by side in a square, each scaled to its own largest magnitude."""
     side = int(np.ceil(np.sqrt(len(images))))
-    m = images.shape[1]
-    tiles = np.zeros((side * (m + 1) - 1, side * (m + 1) - 1), complex)
+    height, width = images.shape[1:]
+    tiles = np.zeros((side * (height + 1) - 1, side * (width + 1) - 1), complex)
     for j, image in enumerate(images):
-        row, column = (m + 1) * (j // side), (m + 1) * (j % side)
+        row, column = (height + 1) * (j // side), (width + 1) * (j % side)
         scale = np.abs(image).max() or 1.0
-        tiles[row : row + m, column : column + m] = image / scale
+        tiles[row : row + height, column : column + width] = image / scale
     return tiles
