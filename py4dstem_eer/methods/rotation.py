@@ -34,6 +34,8 @@ UNKNOWN_ANGLE_DEG = 180 / math.sqrt(12)
 # through the differences, two positions.
 _TILES_PER_AXIS = 16
 _SMALLEST_TILE = 3
+# Fewer say nothing about their scatter.
+_FEWEST_TILES = 8
 _N_SUMS = 6
 
 
@@ -273,7 +275,7 @@ def _angle_error(choice: _Choice) -> tuple[float, bool]:
 def _scatter(tiles: np.ndarray) -> float:
     """Return the standard error of a sum over tiles, from how they differ."""
     n = len(tiles)
-    if n < 2:
+    if n < _FEWEST_TILES:
         return math.inf
     return math.sqrt(n * float(np.var(tiles, ddof=1)))
 
