@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import Any
+
+import numpy as np
 
 from .errors import MemoryBudgetError, ParameterError
 
@@ -20,11 +23,23 @@ def set_dense_budget(n_bytes: int | None) -> None:
     ----------
     n_bytes : int or None
         Bytes; None (the default) is a quarter of the memory that is free at the time.
+
+    Raises
+    ------
+    ParameterError
+        If it is negative, or not a whole number.
     """
     global _budget
-    if n_bytes is not None and n_bytes < 0:
-        raise ParameterError(f"the memory budget is {n_bytes} bytes; it cannot be negative")
-    _budget = n_bytes
+    _budget = None if n_bytes is None else _parse_bytes(n_bytes)
+
+
+def _parse_bytes(n_bytes: Any) -> int:
+    is_number = isinstance(n_bytes, (int, float, np.integer))
+    if not is_number or n_bytes < 0 or n_bytes % 1 != 0:  # of nan and infinity that is nan
+        raise ParameterError(
+            f"the memory budget is {n_bytes!r} bytes; give a whole number from 0 on, or None"
+        )
+    return int(n_bytes)
 
 
 def dense_budget() -> int:

@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from typing import Any, NoReturn
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..detector import PixelMap, Shape2D, select_map
-from ..errors import ParameterError, UnsupportedOperationError
+from ..detector import Shape2D, select_map
+from ..errors import UnsupportedOperationError
 from ..events import EventStore
 from ..memory import check_dense
 from ..methods import reductions
@@ -60,24 +61,28 @@ class EventView(NDArrayOperatorsMixin):
     def __repr__(self) -> str:
         return f"EventView(shape={self.shape}, dtype={self.dtype}, {self.events!r})"
 
-    def __getitem__(self, key: Any) -> Any:
-        scan, detector = _split_index(key)
-        if all(isinstance(part, (int, np.integer)) for part in scan):
-            rx, ry = (
-                _position(part, length) for part, length in zip(scan, self.shape, strict=False)
+    def __getattr__(self, name: str) -> Any:
+        if hasattr(np.ndarray, name) and not name.startswith("__"):
+            raise AttributeError(
+                f"a lazy view of events has no {name!r}: use a method of the cube, or work on "
+                "cube.to_dense().data"
             )
-            return self.events.pattern(rx, ry)[detector]
-        if not all(isinstance(part, slice) for part in scan):
-            return self._dense(key, self._taken(scan, detector))
-        if all(isinstance(part, slice) for part in detector):
-            return self._sliced(scan, detector)
-        return self._detector_stack(scan, detector)
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+
+    def __getitem__(self, key: Any) -> Any:
+        scan, detector, split = _split_index(key)
+        if split or _pairs(scan, detector) or _pairs(detector, scan):
+            return self._gathered(key)
+        if _sliced(scan):
+            lazy = _sliced(detector)
+            return self._part(scan, detector) if lazy else self._detector_stack(scan, detector)
+        if any(isinstance(part, slice) for part in scan) or _has_arrays(scan):
+            return self._patterns(scan, detector)
+        rx, ry = (_position(part, n) for part, n in zip(scan, self.shape[:2], strict=True))
+        return self.events.pattern(rx, ry)[detector]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        raise UnsupportedOperationError(
-            "a sparse cube is immutable: to drop or repair detector pixels use "
-            "cube.filter_hot_pixels or an event mask, or work on cube.to_dense()"
-        )
+        _refuse_change()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         if copy is False:
@@ -91,12 +96,27 @@ class EventView(NDArrayOperatorsMixin):
         return dense
 
     def __array_function__(self, func: Callable, types: Any, args: Any, kwargs: Any) -> Any:
+        if _is_view(kwargs.get("out")) or (func in _WRITERS and args and _is_view(args[0])):
+            _refuse_change()
         if func in _REDUCTIONS and args and args[0] is self:
             return getattr(self, _REDUCTIONS[func])(*args[1:], **kwargs)
-        return func(*_densified(args), **{k: _densified((v,))[0] for k, v in kwargs.items()})
+        if func in _SHAPES and args and args[0] is self:
+            return func(np.broadcast_to(False, self.shape), *args[1:], **kwargs)
+        if func in _ALIKE and args and args[0] is self:
+            return self._alike(func, *args[1:], **kwargs)
+        return func(*_densified(args), **{k: _densified(v) for k, v in kwargs.items()})
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        if any(_is_view(out) for out in kwargs.get("out", ())) or method == "at":
+            _refuse_change()
         return getattr(ufunc, method)(*_densified(inputs), **kwargs)
+
+    def _alike(self, func: Callable, *arguments: Any, **options: Any) -> np.ndarray:
+        """Return a new array of this shape and dtype, as numpy.zeros_like and its kin do."""
+        options = {"dtype": self.dtype, **options}
+        itemsize = np.dtype(options["dtype"] or self.dtype).itemsize
+        check_dense(self.size * itemsize, f"a dense array of shape {self.shape}")
+        return func(np.broadcast_to(self.dtype.type(0), self.shape), *arguments, **options)
 
     def astype(self, dtype: Any, **kwargs: Any) -> np.ndarray:
         """Return the dense array in another dtype, within the memory budget."""
@@ -106,10 +126,11 @@ class EventView(NDArrayOperatorsMixin):
         """Return a view of the same events, which cannot change."""
         return EventView(self.events)
 
-    def sum(self, axis: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any) -> Any:
         """Sum over the scan axes, the detector axes, or all; as numpy.sum."""
-        if kwargs or (axes := _axes(axis)) not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
-            return np.sum(np.asarray(self), axis=axis, dtype=dtype, **kwargs)
+        axes = _axes(axis)
+        if options or out is not None or axes not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
+            return np.sum(np.asarray(self), axis=axis, dtype=dtype, out=out, **options)
         # numpy sums small unsigned integers into the machine's unsigned integer
         result_dtype = dtype or np.sum(np.zeros(1, self.dtype)).dtype
         if axes == _SCAN_AXES:
@@ -117,70 +138,142 @@ class EventView(NDArrayOperatorsMixin):
         image = reductions.electrons_per_position(self.events)
         return (image if axes == _DETECTOR_AXES else image.sum()).astype(result_dtype)
 
-    def mean(self, axis: Any = None, dtype: Any = None, **kwargs: Any) -> Any:
+    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any) -> Any:
         """Average over the scan axes, the detector axes, or all; as numpy.mean."""
-        if kwargs or (axes := _axes(axis)) not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
-            return np.mean(np.asarray(self), axis=axis, dtype=dtype, **kwargs)
+        axes = _axes(axis)
+        if options or out is not None or axes not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
+            return np.mean(np.asarray(self), axis=axis, dtype=dtype, out=out, **options)
         n_averaged = np.prod([self.shape[a] for a in axes], dtype=float)
         mean = self.sum(axes) / n_averaged
         return mean if dtype is None else mean.astype(dtype)
 
-    def max(self, axis: Any = None, **kwargs: Any) -> Any:
-        """Return the maximum over the scan axes or all; as numpy.max."""
-        if kwargs or (axes := _axes(axis)) not in (_SCAN_AXES, _ALL_AXES):
-            return np.max(np.asarray(self), axis=axis, **kwargs)
-        largest = reductions.pattern_max(self.events).astype(self.dtype)
-        return largest if axes == _SCAN_AXES else largest.max()
+    def max(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
+        """Return the maximum over the scan axes, the detector axes, or all; as numpy.max."""
+        axes = _axes(axis)
+        lazy = axes in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES) and self.size > 0
+        if options or out is not None or not lazy:
+            return np.max(np.asarray(self), axis=axis, out=out, **options)
+        if axes == _SCAN_AXES:
+            return reductions.pattern_max(self.events).astype(self.dtype)
+        image = reductions.largest_per_position(self.events).astype(self.dtype)
+        return image if axes == _DETECTOR_AXES else image.max()
 
-    def _sliced(self, scan: tuple, detector: tuple) -> EventView:
+    def min(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
+        """Return the minimum, within the memory budget; as numpy.min."""
+        return np.min(np.asarray(self), axis=axis, out=out, **options)
+
+    def _part(self, scan: tuple, detector: tuple) -> EventView | np.ndarray:
         events = self.events
         if scan != (_ALL, _ALL):
             events = events[scan]
         if detector != (_ALL, _ALL):
-            events = events.mapped(_slice_map(events.detector_shape, detector))
+            chosen = _pixels(events.detector_shape)[detector]
+            if chosen.size == 0:  # no detector is left to look at lazily
+                return np.empty((*events.scan_shape, *chosen.shape), self.dtype)
+            selection = select_map(events.detector_shape, chosen.ravel())
+            selection = replace(selection, target_shape=(chosen.shape[0], chosen.shape[1]))
+            events = events.mapped(selection)
         return EventView(events)
 
     def _detector_stack(self, scan: tuple, detector: tuple) -> np.ndarray:
         """Return the images of the chosen detector pixels, (Rx, Ry) followed by their shape."""
-        flat = np.arange(self.shape[2] * self.shape[3]).reshape(self.shape[2:])[detector]
+        flat = _pixels(self.events.detector_shape)[detector]
         events = self.events if scan == (_ALL, _ALL) else self.events[scan]
-        pixels, place = np.unique(flat, return_inverse=True)
         check_dense(events.n_patterns * flat.size * self.dtype.itemsize, "the stack of images")
+        pixels, place = np.unique(flat, return_inverse=True)
         chosen = select_map(events.detector_shape, pixels)
         stack = reductions.binned_stack(events, chosen, self.dtype)
         return stack[:, place.ravel()].reshape(*events.scan_shape, *flat.shape)
 
-    def _taken(self, scan: tuple, detector: tuple) -> int:
-        """Return the number of elements that an advanced index of the scan selects."""
-        n_patterns = np.broadcast_to(True, self.shape[:2])[scan].size
-        n_pixels = np.broadcast_to(True, self.shape[2:])[detector].size
-        return n_patterns * n_pixels
+    def _patterns(self, scan: tuple, detector: tuple) -> np.ndarray:
+        """Return dense patterns of the chosen scan positions, cut as `detector` says."""
+        positions = np.asarray(self._positions()[scan])
+        n_pixels = np.broadcast_to(False, self.shape[2:])[detector].size
+        check_dense(positions.size * n_pixels * self.dtype.itemsize, "the selection")
+        cut = np.broadcast_to(False, self.shape[2:])[detector].shape
+        patterns = np.empty((positions.size, *cut), self.dtype)
+        for j, pattern in self._served(positions.ravel()):
+            patterns[j] = pattern[detector]
+        return patterns.reshape(*positions.shape, *cut)
 
-    def _dense(self, key: Any, n_elements: int) -> np.ndarray:
-        """Apply an advanced index of the scan by serving the patterns it selects."""
-        scan, detector = _split_index(key)
-        check_dense(n_elements * self.dtype.itemsize, "the selection")
-        positions = np.arange(self.events.n_patterns).reshape(self.shape[:2])[scan]
-        patterns = np.empty((positions.size, *self.shape[2:]), self.dtype)
-        for j, position in enumerate(positions.ravel()):
-            patterns[j] = self.events.pattern(*divmod(int(position), self.shape[1]))
-        key = (_ALL, *detector)
-        chosen = patterns[key]
-        return chosen.reshape(*positions.shape, *chosen.shape[1:])
+    def _gathered(self, key: tuple) -> np.ndarray:
+        """Apply an index that pairs scan with detector axes, element by element."""
+        shape = self.shape
+        n_elements = np.broadcast_to(False, shape)[key].size
+        # beside each value, the position and the pixel that it is looked up at
+        check_dense(n_elements * (self.dtype.itemsize + 16), "the selection")
+        positions = np.asarray(np.broadcast_to(self._positions()[:, :, None, None], shape)[key])
+        pixels = np.broadcast_to(_pixels(self.events.detector_shape), shape)[key].ravel()
+        chosen, which = np.unique(positions.ravel(), return_inverse=True)
+        order = np.argsort(which, kind="stable")
+        ends = np.searchsorted(which[order], np.arange(len(chosen) + 1))
+        values = np.empty(positions.size, self.dtype)
+        for j, pattern in self._served(chosen):
+            wanted = order[ends[j] : ends[j + 1]]
+            values[wanted] = pattern.ravel()[pixels[wanted]]
+        return values.reshape(positions.shape)
+
+    def _positions(self) -> np.ndarray:
+        return np.arange(self.events.n_patterns).reshape(self.shape[:2])
+
+    def _served(self, positions: np.ndarray) -> Iterator[tuple[int, np.ndarray]]:
+        """Yield (j, dense pattern at positions[j]), reading each scan row once."""
+        rows, columns = np.divmod(positions, max(self.shape[1], 1))
+        order = np.argsort(rows, kind="stable")
+        for row in np.unique(rows):
+            start, stop = np.searchsorted(rows[order], (row, row + 1))
+            block = self.events.read_rows(int(row), int(row) + 1)
+            for j in order[start:stop]:
+                yield int(j), block.pattern(0, int(columns[j]))
 
 
 _REDUCTIONS = {np.sum: "sum", np.mean: "mean", np.max: "max", np.amax: "max"}
+_SHAPES = (np.shape, np.ndim, np.size)
+_ALIKE = (np.empty_like, np.zeros_like, np.ones_like, np.full_like)
+_WRITERS = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)
 
 
-def _densified(values: Any) -> list:
-    return [np.asarray(v) if isinstance(v, EventView) else v for v in values]
+def _refuse_change() -> NoReturn:
+    raise UnsupportedOperationError(
+        "a sparse cube is immutable: bin_Q, crop_Q and crop_R replace its events; to change values "
+        "work on cube.to_dense()"
+    )
+
+
+def _is_view(value: Any) -> bool:
+    return isinstance(value, EventView)
+
+
+def _densified(value: Any) -> Any:
+    if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
+        return type(value)(_densified(item) for item in value)
+    return np.asarray(value) if _is_view(value) else value
 
 
 def _axes(axis: Any) -> tuple[int, ...]:
     if axis is None:
         return _ALL_AXES
+    np.any(np.zeros((1, 1, 1, 1), bool), axis=axis)  # numpy's own errors for axes that are none
     given = axis if isinstance(axis, tuple) else (axis,)
     return tuple(sorted(int(a) % 4 for a in given))
+
+
+def _pixels(shape: Shape2D) -> np.ndarray:
+    """Return the flat index of every detector pixel, (Qx, Qy)."""
+    return np.arange(shape[0] * shape[1]).reshape(shape)
+
+
+def _sliced(parts: tuple) -> bool:
+    return all(isinstance(part, slice) for part in parts)
+
+
+def _has_arrays(parts: tuple) -> bool:
+    return not all(isinstance(part, (int, np.integer, slice)) for part in parts)
+
+
+def _pairs(parts: tuple, others: tuple) -> bool:
+    """Return whether an array among `parts` meets something in `others` that is no slice."""
+    return not _sliced(others) and _has_arrays(parts)
 
 
 def _position(index: Any, length: int) -> int:
@@ -189,11 +282,16 @@ def _position(index: Any, length: int) -> int:
     return int(index) % length
 
 
-def _split_index(key: Any) -> tuple[tuple, tuple]:
-    """Return an index of the 4-D array as one of the scan and one of the detector."""
+def _split_index(key: Any) -> tuple[tuple, tuple, bool]:
+    """Return an index of the 4-D array as one of the scan and one of the detector.
+
+    The third value tells whether an ellipsis that stands for no axis parts the arrays, which
+    changes the order of axes in numpy's result.
+    """
     parts = list(key) if isinstance(key, tuple) else [key]
     dots = [i for i, part in enumerate(parts) if part is Ellipsis]
-    if len(dots) > 1 or any(part is None for part in parts):
+    senseless = (type(None), bool, np.bool_, str, bytes)
+    if len(dots) > 1 or any(isinstance(part, senseless) for part in parts):
         raise IndexError(f"cannot index events with {key!r}")
     width = [_axes_taken(part) for part in parts]
     missing = 4 - sum(width)
@@ -206,7 +304,7 @@ def _split_index(key: Any) -> tuple[tuple, tuple]:
         scan.append(parts.pop(0))
     if sum(_axes_taken(part) for part in scan) != 2:
         raise IndexError(f"a mask must cover the scan or the detector, not both: {key!r}")
-    return tuple(scan), tuple(parts)
+    return tuple(scan), tuple(parts), bool(dots) and missing == 0 and _has_arrays((*scan, *parts))
 
 
 def _axes_taken(part: Any) -> int:
@@ -214,12 +312,3 @@ def _axes_taken(part: Any) -> int:
         return 0
     is_mask = isinstance(part, (np.ndarray, list)) and np.asarray(part).dtype == bool
     return np.ndim(part) if is_mask else 1
-
-
-def _slice_map(shape: Shape2D, detector: tuple) -> PixelMap:
-    """Return the map of a basic slice of the detector."""
-    chosen = np.arange(shape[0] * shape[1]).reshape(shape)[detector]
-    if chosen.size == 0:
-        raise ParameterError(f"{detector} selects no pixel of a {shape} detector")
-    flat = select_map(shape, chosen.ravel())
-    return PixelMap(flat.lut, shape, (chosen.shape[0], chosen.shape[1]))

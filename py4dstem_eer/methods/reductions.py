@@ -6,6 +6,8 @@ the rows are split into blocks never changes a result.
 
 from __future__ import annotations
 
+from typing import Any
+
 import numba
 import numpy as np
 
@@ -51,6 +53,15 @@ def _count_events(p, indptr, counts, image):
         for e in range(indptr[p], indptr[p + 1]):
             total += counts[e]
     image[p] = total
+
+
+@kernel
+def _find_largest(p, indptr, counts, image):
+    largest = 1 if indptr[p + 1] > indptr[p] else 0
+    if len(counts) > 0:
+        for e in range(indptr[p], indptr[p + 1]):
+            largest = max(largest, counts[e])
+    image[p] = largest
 
 
 @kernel
@@ -128,12 +139,21 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
 
 def electrons_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:
     """Return the number of electrons of every pattern, (Rx, Ry) int64."""
+    return _reduce_counts(events, _count_events, "Electrons per position", device)
+
+
+def largest_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:
+    """Return the largest count of every pattern, (Rx, Ry) int64 [electrons]."""
+    return _reduce_counts(events, _find_largest, "Maximum per position", device)
+
+
+def _reduce_counts(events: EventStore, reduction: Any, title: str, device: str) -> np.ndarray:
     where = get_device(device)
     image = np.empty(events.scan_shape, np.int64)
-    for first, block in track(events.blocks(), "Electrons per position"):
+    for first, block in track(events.blocks(), title):
         part = where.xp.empty(block.n_patterns, np.int64)
         indptr, _, counts = lists_on(block, where)
-        _count_events.launch(where, block.n_patterns, indptr, counts, part)
+        reduction.launch(where, block.n_patterns, indptr, counts, part)
         image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
     return image
 
