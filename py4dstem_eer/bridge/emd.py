@@ -17,8 +17,9 @@ from typing import TYPE_CHECKING, Any
 from emdfile import Metadata, Node
 
 from ..event_layout import GROUP_NAME
-from ..events import EventStore, StreamedEventStore
+from ..events import EventStore
 from ..readers.emd import group_source, read_store
+from ..streams import StreamedEventStore
 from ..writers.emd import write_events
 
 if TYPE_CHECKING:

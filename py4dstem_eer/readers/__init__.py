@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import Any, Protocol, cast
 
 from ..errors import FormatError, ParameterError
-from ..events import EventSource, EventStore, StreamedEventStore
+from ..events import EventStore
+from ..streams import EventSource, StreamedEventStore
 from .options import ReaderOptions
 
 #: Where each format is read, loaded on use. Content is asked in this order.

@@ -1,0 +1,182 @@
+"""Electron events that stay in their file and are read scan rows at a time."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from types import MappingProxyType
+from typing import Any, Protocol
+
+import numpy as np
+
+from .detector import PixelMap, Shape2D
+from .events import EventStore, check_map_fits, parse_scan_slices
+
+#: Scan rows are handed out in blocks of about this many events.
+EVENTS_PER_BLOCK = 2**23
+
+
+class EventSource(Protocol):
+    """What a file-backed store reads from."""
+
+    scan_shape: Shape2D
+    detector_shape: Shape2D
+    metadata: Mapping[str, Any]
+    #: Bytes that the source itself keeps in memory.
+    nbytes: int
+
+    @property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds any pixel of a dense pattern."""
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+
+    def events_per_row(self) -> np.ndarray | None:
+        """Return the electrons of every scan row (Rx,), exactly, or None if only reading tells."""
+
+
+class StreamedEventStore(EventStore):
+    """Events that stay in their file; the same interface, scan rows at a time.
+
+    `indptr`, `indices` and `counts` read the whole file each time: use `blocks` or `load`.
+
+    Parameters
+    ----------
+    source : EventSource
+    """
+
+    def __init__(self, source: EventSource) -> None:
+        self._describe(source.scan_shape, source.detector_shape, source.metadata)
+        self._source = source
+
+    @property
+    def in_memory(self) -> bool:
+        """False: the events are streamed."""
+        return False
+
+    @property
+    def indptr(self) -> np.ndarray:
+        """Start of every pattern's entries; reads the whole file."""
+        return self.load().indptr
+
+    @property
+    def indices(self) -> np.ndarray:
+        """Flat detector index of every entry; reads the whole file."""
+        return self.load().indices
+
+    @property
+    def counts(self) -> np.ndarray | None:
+        """Electrons of every entry or None; reads the whole file."""
+        return self.load().counts
+
+    @property
+    def n_events(self) -> int:
+        """Number of electrons; reads the file if its tables do not tell."""
+        per_row = self._source.events_per_row()
+        if per_row is not None:
+            return int(per_row.sum())
+        return sum(block.n_events for _, block in self.blocks())
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self._source.nbytes
+
+    @property
+    def count_dtype(self) -> np.dtype:
+        """Smallest dtype that holds every pixel of a dense pattern."""
+        return self._source.count_dtype
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+        return self._source.read_rows(start, stop)
+
+    def blocks(self) -> Iterator[tuple[int, EventStore]]:
+        """Iterate over (first scan row, events in memory) in blocks of bounded size."""
+        for start, stop in self._row_ranges():
+            yield start, self.read_rows(start, stop)
+
+    def _row_ranges(self) -> list[tuple[int, int]]:
+        per_row = self._source.events_per_row()
+        rows = self.scan_shape[0]
+        if per_row is None:
+            per_row = np.full(rows, EVENTS_PER_BLOCK)
+        ranges, start, events = [], 0, 0
+        for row in range(rows):
+            if row > start and events + per_row[row] > EVENTS_PER_BLOCK:
+                ranges.append((start, row))
+                start, events = row, 0
+            events += int(per_row[row])
+        return [*ranges, (start, rows)]
+
+    def load(self) -> EventStore:
+        """Return the same events in memory."""
+        return self._source.read_rows(0, self.scan_shape[0])
+
+    def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
+        """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
+        return StreamedEventStore(_Selection(self._source, rows, columns))
+
+    def pattern(self, rx: int, ry: int) -> np.ndarray:
+        """Return one dense diffraction pattern; reads one scan row."""
+        row = parse_scan_slices(rx, self.scan_shape)[0].start
+        return self.read_rows(row, row + 1).pattern(0, ry).astype(self.count_dtype, copy=False)
+
+    def mapped(self, pixel_map: PixelMap) -> EventStore:
+        """Return the events on another detector, mapped as they are read."""
+        check_map_fits(pixel_map, self.detector_shape)
+        return StreamedEventStore(_Mapped(self._source, pixel_map))
+
+    def reshaped(self, scan_shape: Shape2D) -> EventStore:
+        """Return the same patterns, in memory, as a scan of another shape."""
+        return self.load().reshaped(scan_shape)
+
+    def with_metadata(self, **items: Any) -> EventStore:
+        """Return the same events with metadata items added."""
+        store = StreamedEventStore(self._source)
+        store._metadata = MappingProxyType({**self.metadata, **items})
+        return store
+
+
+class _Mapped:
+    """A source whose events go through a pixel map as they are read."""
+
+    def __init__(self, source: EventSource, pixel_map: PixelMap) -> None:
+        self.source = source
+        self.pixel_map = pixel_map
+        self.scan_shape = source.scan_shape
+        self.detector_shape = pixel_map.target_shape
+        self.metadata = source.metadata
+        self.nbytes = source.nbytes + pixel_map.lut.nbytes
+        # binned pixels collect counts of many pixels
+        self.count_dtype = source.count_dtype if pixel_map.keeps_order else np.dtype(np.uint32)
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        return self.source.read_rows(start, stop).mapped(self.pixel_map)
+
+    def events_per_row(self) -> np.ndarray | None:
+        return None
+
+
+class _Selection:
+    """A source of some scan rows and columns of another."""
+
+    def __init__(self, source: EventSource, rows: np.ndarray, columns: np.ndarray) -> None:
+        self.source = source
+        self.rows = rows
+        self.columns = columns
+        self.scan_shape = (len(rows), len(columns))
+        self.detector_shape = source.detector_shape
+        self.metadata = source.metadata
+        self.nbytes = source.nbytes
+        self.count_dtype = source.count_dtype
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        rows = self.rows[start:stop]
+        if len(rows) == 0:
+            return self.source.read_rows(0, 0).select(rows, self.columns)
+        first = int(rows.min())
+        return self.source.read_rows(first, int(rows.max()) + 1).select(rows - first, self.columns)
+
+    def events_per_row(self) -> np.ndarray | None:
+        return None

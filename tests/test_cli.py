@@ -1,0 +1,125 @@
+"""The commands, as a user types them."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+
+import h5py
+import numpy as np
+import py4DSTEM
+import pytest
+from click.testing import CliRunner
+
+from py4dstem_eer import open_events
+from py4dstem_eer.cli import main
+from py4dstem_eer.simulate import nanotube_phase, simulate_events
+from py4dstem_eer.writers.stempy import write_stempy
+
+PNG = b"\x89PNG\r\n"
+
+
+@pytest.fixture(scope="module")
+def scan(tmp_path_factory):
+    phase = nanotube_phase((32, 30), 0.32)
+    events, _ = simulate_events(phase, 0.32, electrons_per_pattern=300, seed=4)
+    path = tmp_path_factory.mktemp("cli") / "scan.h5"
+    write_stempy(path, events)
+    return path
+
+
+def run(*arguments, fails=False):
+    result = CliRunner().invoke(main, [str(a) for a in arguments])
+    if not fails and result.exception is not None and result.exit_code != 1:
+        raise result.exception
+    assert (result.exit_code != 0) == fails, result.output
+    return result.output
+
+
+def test_info_says_what_is_in_the_file(scan):
+    text = run("info", scan)
+    events = open_events(scan)
+    assert "stempy" in text
+    assert "32 x 31 positions" in text
+    assert "576 x 576 pixels" in text
+    assert f"{events.n_events:,}" in text
+
+
+def test_convert_to_emd_and_back_keeps_every_event(scan, tmp_path):
+    run("convert", scan, tmp_path / "scan_emd.h5")
+    run("convert", tmp_path / "scan_emd.h5", tmp_path / "again.h5")
+    original, emd, again = (
+        open_events(p) for p in (scan, tmp_path / "scan_emd.h5", tmp_path / "again.h5")
+    )
+    for copy in (emd, again):
+        np.testing.assert_array_equal(copy.indptr, original.indptr)
+        np.testing.assert_array_equal(copy.indices, original.indices)
+        if original.counts is None:
+            assert copy.counts is None
+        else:
+            np.testing.assert_array_equal(copy.counts, original.counts)
+    assert "version" in h5py.File(tmp_path / "again.h5").attrs
+    assert "format:       emd" in run("info", tmp_path / "scan_emd.h5")
+
+
+def test_ssb_writes_results_and_a_picture(scan, tmp_path):
+    output = tmp_path / "result.h5"
+    text = run(
+        *("ssb", scan, "--no-flyback", "--energy", "80e3", "--semiangle-cutoff", "25"),
+        *("--force-scan-sampling", "0.32", "--force-com-rotation", "0", "--no-com-transpose"),
+        *("-a", "defocus=20", "-a", "C12=5", "--output", output),
+    )
+    assert "'C10': -20.0" in text
+    assert (tmp_path / "result.png").read_bytes().startswith(PNG)
+    phase = py4DSTEM.read(str(output)).tree("ssb_reconstruction_object_phase")
+    assert phase.data.shape == (32, 30)
+
+
+def test_dpc_writes_results_and_a_picture(scan, tmp_path):
+    output = tmp_path / "result.h5"
+    text = run(
+        *("dpc", scan, "--no-flyback", "--energy", "80e3", "--force-scan-sampling", "0.32"),
+        *("--force-reciprocal-sampling", "0.0043", "--method", "iterative", "--output", output),
+        *("--force-com-rotation", "0", "--no-com-transpose", "--mem", "MEMMAP"),
+    )
+    assert "rotation:     0.0 degrees" in text
+    assert (tmp_path / "result.png").read_bytes().startswith(PNG)
+    assert output.exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("info", "missing.h5"), "no file"),
+        (("info", __file__), "no electron-event file"),
+        (("ssb", "SCAN", "--energy", "80", "--semiangle-cutoff", "25"), "80000"),
+        (("ssb", "SCAN", "--energy", "80e3", "--force-scan-sampling", "-1"), "force_scan"),
+        (("ssb", "SCAN", "--energy", "80e3", "-a", "defocus"), "NAME=VALUE"),
+        (("ssb", "SCAN", "--energy", "80e3", "-a", "defokus=3"), "did you mean defocus"),
+        (("ssb", "SCAN", "--energy", "80e3", "--device", "gpu"), "gpu"),
+        (("convert", "SCAN", "SCAN"), "same file"),
+        (("convert", "SCAN", "nowhere/out.h5"), "nowhere"),
+        (("info", "SCAN", "--scan-shape", "7", "7"), "49|7, 7"),
+    ],
+)
+def test_wrong_input_is_one_clear_line(scan, arguments, words, monkeypatch):
+    from py4dstem_eer import device
+
+    monkeypatch.setattr(device, "_simulating", lambda: False)
+    text = run(*(scan if a == "SCAN" else a for a in arguments), fails=True)
+    assert "Traceback" not in text
+    assert re.search(words, text), text
+
+
+def test_help_does_not_wait_for_py4dstem():
+    code = (
+        "import sys\nfrom py4dstem_eer.cli import main\n"
+        "try: main(['--help'])\nexcept SystemExit: pass\n"
+        "print('py4DSTEM' in sys.modules)"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60
+    )
+    assert result.stdout.strip().endswith("False")
+    assert all(name in result.stdout for name in ("info", "convert", "ssb", "dpc", "demo"))
