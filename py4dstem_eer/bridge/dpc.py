@@ -169,29 +169,20 @@ class EventDPC:
                 "out, or give force_com_rotation"
             )
         Descent(padding_factor=padding_factor)
-        calibration = Calibration() if self._datacube is None else self._datacube.calibration
-        sampling = (force_angular_sampling, force_reciprocal_sampling)
-        step = scan_step(calibration, force_scan_sampling)
-        pixel = reciprocal_pixel(calibration, self._energy, *sampling)
-        if self._verbose:
-            warn_uncalibrated(step, pixel)
+        step, pixel = self._sampling(
+            force_scan_sampling, force_angular_sampling, force_reciprocal_sampling
+        )
         with shown(self._verbose):
             measured, dose = measure(self._datacube, dp_mask, force_com_measured, self._device)
         shifts = descan(measured, dose, fit_function, force_com_shifts)
         normalized, n_filled = fill_empty(measured - shifts, dose)
         warn_empty(n_filled, dose.size)
         normalized *= 1.0 if pixel is None else pixel
-        rotation = solve_rotation(
-            normalized,
-            force_com_rotation,
-            force_com_transpose,
-            maximize_divergence,
-            device=self._device,
-        )
+        forced = (force_com_rotation, force_com_transpose, maximize_divergence)
+        rotation = solve_rotation(normalized, *forced, device=self._device)
         _log.info("rotation between scan and detector: %s", rotation)
-        corrected = rotation.apply(normalized)
         self._prepared = _Prepared(
-            *(measured, normalized, corrected, dose, n_filled),
+            *(measured, normalized, rotation.apply(normalized), dose, n_filled),
             *(rotation, step, pixel, float(padding_factor)),
         )
         self._object_phase, self.error, self.error_iterations = None, None, []
@@ -201,6 +192,17 @@ class EventDPC:
         if plot_center_of_mass:
             dpc_figures.show_fields(self._fields(plot_center_of_mass), step)
         return self
+
+    def _sampling(
+        self, scan: float | None, angular: float | None, reciprocal: float | None
+    ) -> tuple[tuple[float, float] | None, float | None]:
+        """Return scan step [Å] and detector pixel [Å⁻¹], None where there is no calibration."""
+        calibration = Calibration() if self._datacube is None else self._datacube.calibration
+        step = scan_step(calibration, scan)
+        pixel = reciprocal_pixel(calibration, self._energy, angular, reciprocal)
+        if self._verbose:
+            warn_uncalibrated(step, pixel)
+        return step, pixel
 
     def reconstruct(
         self,

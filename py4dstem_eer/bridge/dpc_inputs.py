@@ -115,5 +115,5 @@ def warn_uncalibrated(step: tuple[float, float] | None, pixel: float | None) -> 
             warnings.warn(
                 f"the reconstruction will not be quantitative: specify {what} calibrations",
                 UserWarning,
-                stacklevel=3,
+                stacklevel=4,
             )
