@@ -1,0 +1,145 @@
+"""Coordinate maps of the detector, against loops over dense patterns."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from py4dstem_eer.detector import (
+    DROPPED,
+    PixelMap,
+    bin_map,
+    centred_map,
+    crop_map,
+    mask_map,
+    select_map,
+    transpose_map,
+)
+from py4dstem_eer.errors import ParameterError
+
+SHAPE = (9, 7)
+
+
+def apply(pixel_map, pattern):
+    """Move every pixel's counts where the map says."""
+    out = np.zeros(pixel_map.target_shape[0] * pixel_map.target_shape[1], pattern.dtype)
+    for source, target in enumerate(pixel_map.lut):
+        if target != DROPPED:
+            out[target] += pattern.ravel()[source]
+    return out.reshape(pixel_map.target_shape)
+
+
+@pytest.fixture
+def pattern():
+    return np.random.default_rng(1).integers(0, 100, SHAPE)
+
+
+@pytest.mark.parametrize(
+    "roi", [(0, 9, 0, 7), (2, 5, 1, 7), (-4, -1, 0, 3), (3, 100, 6, 7), (None, -2, 1, None)]
+)
+def test_crop_is_a_numpy_slice(roi, pattern):
+    expected = pattern[roi[0] : roi[1], roi[2] : roi[3]]
+    np.testing.assert_array_equal(apply(crop_map(SHAPE, roi), pattern), expected)
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3, 4, 7])
+def test_bin(factor, pattern):
+    expected = reference.binned(pattern[None, None], factor)[0, 0]
+    np.testing.assert_array_equal(apply(bin_map(SHAPE, factor), pattern), expected)
+
+
+@settings(deadline=None, max_examples=60)
+@given(
+    center=st.tuples(st.floats(-3, 12), st.floats(-3, 12)),
+    pixels_per_bin=st.floats(0.3, 5),
+    size=st.integers(1, 8),
+)
+def test_centred(center, pixels_per_bin, size):
+    pattern = np.arange(1, 1 + np.prod(SHAPE)).reshape(SHAPE)
+    expected = reference.centred(pattern[None, None], center, pixels_per_bin, size)[0, 0]
+    pixel_map = centred_map(SHAPE, center, pixels_per_bin, size)
+    np.testing.assert_array_equal(apply(pixel_map, pattern), expected)
+
+
+def test_centred_pixel_stands_for_its_place():
+    """A target pixel i gathers positions within half a bin of (i − (m − 1)/2)·b."""
+    center, b, m = (40.3, 35.8), 5.7, 12
+    pixel_map = centred_map((80, 70), center, b, m)
+    rows, _ = np.divmod(np.arange(80 * 70), 70)
+    kept = pixel_map.lut != DROPPED
+    i = pixel_map.lut[kept] // m
+    off = rows[kept] - center[0] - (i - (m - 1) / 2) * b
+    assert np.abs(off).max() <= b / 2 + 1e-9
+
+
+def test_mask_moves_nothing(pattern):
+    mask = pattern > 40
+    np.testing.assert_array_equal(apply(mask_map(mask), pattern), pattern * mask)
+
+
+def test_transpose(pattern):
+    np.testing.assert_array_equal(apply(transpose_map(SHAPE), pattern), pattern.T)
+
+
+def test_select(pattern):
+    pixels = np.array([40, 3, 17])
+    selected = apply(select_map(SHAPE, pixels), pattern)
+    np.testing.assert_array_equal(selected, pattern.ravel()[pixels][None])
+
+
+def test_chain(pattern):
+    chained = crop_map(SHAPE, (1, 8, 0, 6)).then(transpose_map((7, 6))).then(bin_map((6, 7), 2))
+    expected = reference.binned(pattern[1:8, 0:6].T[None, None], 2)[0, 0]
+    np.testing.assert_array_equal(apply(chained, pattern), expected)
+
+
+def test_chain_needs_fitting_shapes():
+    with pytest.raises(ParameterError, match="cannot chain"):
+        crop_map(SHAPE, (1, 8, 0, 6)).then(bin_map(SHAPE, 2))
+
+
+@pytest.mark.parametrize(
+    ("pixel_map", "keeps_order"),
+    [
+        (crop_map(SHAPE, (2, 5, 1, 7)), True),
+        (mask_map(np.eye(9, 7, dtype=bool)), True),
+        (mask_map(np.zeros(SHAPE, bool)), True),
+        (bin_map(SHAPE, 1), True),
+        (bin_map(SHAPE, 2), False),
+        (transpose_map(SHAPE), False),
+        (select_map(SHAPE, np.array([5, 2])), False),
+    ],
+)
+def test_keeps_order(pixel_map, keeps_order):
+    assert pixel_map.keeps_order is keeps_order
+
+
+def test_coordinates_outside_are_dropped():
+    rows, columns = np.ogrid[-1:3, -1:2]
+    pixel_map = PixelMap.from_coordinates(rows, columns, (2, 1))
+    expected = [[-1, -1, -1], [-1, 0, -1], [-1, 1, -1], [-1, -1, -1]]
+    np.testing.assert_array_equal(pixel_map.lut.reshape(4, 3), expected)
+    assert pixel_map.lut.dtype == np.int32
+
+
+@pytest.mark.parametrize(
+    ("call", "message"),
+    [
+        (lambda: crop_map(SHAPE, (5, 5, 0, 7)), "selects no pixel"),
+        (lambda: crop_map(SHAPE, (0, 5)), "row_min"),
+        (lambda: bin_map(SHAPE, 0), "positive integer"),
+        (lambda: bin_map(SHAPE, 1.5), "positive integer"),
+        (lambda: bin_map(SHAPE, 8), "larger than"),
+        (lambda: centred_map(SHAPE, (4, 4), 0.0, 3), "bin size is 0.0"),
+        (lambda: centred_map(SHAPE, (4, 4), np.nan, 3), "bin size is nan"),
+        (lambda: centred_map(SHAPE, (np.nan, 4), 1.0, 3), "centre"),
+        (lambda: centred_map(SHAPE, (4, 4), 1.0, 0), "detector_size"),
+        (lambda: centred_map(SHAPE, (4, 4), 1.0, 2.5), "detector_size"),
+    ],
+)
+def test_errors_say_what_was_wrong(call, message):
+    with pytest.raises(ParameterError, match=message):
+        call()
