@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import inspect
+import types
 from collections.abc import Callable
 from dataclasses import dataclass
 from types import ModuleType
@@ -123,6 +124,20 @@ def _simulating() -> bool:
     return bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
+def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Return a function whose scalar helpers are plain Python, for the CUDA simulator.
+
+    The simulator's arrays mean nothing to compiled helpers.
+    """
+    helpers = {
+        name: _interpreted(value.py_func)
+        for name, value in function.__globals__.items()
+        if name in function.__code__.co_names and hasattr(value, "py_func")
+    }
+    names = {**function.__globals__, **helpers}
+    return types.FunctionType(function.__code__, names, function.__name__)
+
+
 class Kernel:
     """A scalar body, compiled on first use for the device that it is launched on."""
 
@@ -157,7 +172,7 @@ class Kernel:
     def _gpu_launcher(self) -> Any:
         from numba import cuda
 
-        body = cuda.jit(self.body, device=True)
+        body = cuda.jit(_interpreted(self.body) if _simulating() else self.body, device=True)
         return cuda.jit(self._define(_GPU_LAUNCHER, {"cuda": cuda, "body": body}))
 
     def _define(self, source: str, names: dict[str, Any]) -> Callable[..., None]:

@@ -124,14 +124,14 @@ def _has_events(data: Any) -> bool:
 
 def _has_below(branch: Any) -> bool:
     return any(
-        isinstance(node, SparseDataCube) or _has_below(node._branch) for node in branch.values()
+        isinstance(node, SparseDataCube) or _has_below(node._branch) for node in branch._dict.values()
     )
 
 
 def _only_cube(found: Any, filepath: Any) -> SparseDataCube:
     nodes = [found] if isinstance(found, SparseDataCube) else []
     if isinstance(found, Node):
-        nodes += [n for n in found._branch.values() if isinstance(n, SparseDataCube)]
+        nodes += [n for n in found._branch._dict.values() if isinstance(n, SparseDataCube)]
     if len(nodes) != 1:
         raise ParameterError(
             f"{filepath} holds {len(nodes)} event cubes at its top; use py4DSTEM.read with datapath"

@@ -1,0 +1,116 @@
+"""The SSB kernels against the slow dense reference, on every device there is.
+
+Nothing here imports py4DSTEM, which does not load under numba's CUDA simulator.
+"""
+
+from __future__ import annotations
+
+import itertools
+import math
+
+import numpy as np
+import pytest
+import reference
+
+from py4dstem_eer.errors import ParameterError
+from py4dstem_eer.events import EventStore
+from py4dstem_eer.methods import reductions, ssb
+from py4dstem_eer.methods.bright_field import Disk
+from py4dstem_eer.methods.overlaps import aperture_grid
+from py4dstem_eer.optics import Aberrations, Geometry
+
+ENERGY, SEMIANGLE, RADIUS = 80e3, 25.0, 6.3
+PIXEL = SEMIANGLE * 1e-3 / reference.wavelength(ENERGY) / RADIUS
+CENTER = (6.7, 8.2)
+POLAR = {"C10": -150.0, "C12": 60.0, "phi12": 0.4, "C21": 2e3, "phi21": 1.0}
+
+
+def counts(scan, seed=0):
+    return np.random.default_rng(seed).poisson(2.0, (*scan, 14, 16)).astype(np.uint16)
+
+
+def prepared(data, device, rotation=0.3, transpose=True):
+    geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.5), rotation, transpose)
+    grid = aperture_grid(data.shape[2:], Disk(CENTER, RADIUS), PIXEL, geometry, None)
+    events = EventStore.from_dense(data)
+    stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint8), device)
+    total = float(data.sum())
+    return ssb.prepare(stack, grid, data.shape[:2], total, geometry, device), grid
+
+
+def phase_difference(a, b):
+    return np.abs(np.angle(np.exp(1j * (np.angle(a) - np.angle(b))))).max()
+
+
+@pytest.mark.parametrize("scan", [(5, 6), (4, 7)])
+@pytest.mark.parametrize(
+    ("sideband", "triple_overlap"),
+    [("both", False), ("both", True), ("left", False), ("right", False)],
+)
+def test_object_equals_the_dense_reference(scan, sideband, triple_overlap, device):
+    data = counts(scan)
+    store, _ = prepared(data, device)
+    ours = ssb.reconstruct(store, Aberrations.parse(POLAR), sideband, triple_overlap)
+    truth = reference.ssb(
+        data,
+        (np.arange(14) - CENTER[0]) * PIXEL,
+        (np.arange(16) - CENTER[1]) * PIXEL,
+        step=(0.5, 0.5),
+        energy=ENERGY,
+        semiangle=SEMIANGLE,
+        polar=POLAR,
+        rotation=0.3,
+        transpose=True,
+        sideband=sideband,
+        triple_overlap=triple_overlap,
+    )
+    if sideband != "both":  # one sideband counts twice
+        truth = truth.mean() + 2 * (truth - truth.mean())
+    assert phase_difference(ours, truth) <= 1e-5
+
+
+def test_entries_are_those_of_the_dense_transform(device):
+    data = counts((5, 6))
+    store, grid = prepared(data, device)
+    g = np.fft.fft2(data.astype(float), axes=(0, 1)).reshape(30, -1)[:, grid.pixels]
+    indptr, pixel, entries = (store.device.asnumpy(a) for a in (store.indptr, store.pixel, store.g))
+    for i, target in enumerate(store.frequencies.target):
+        mine = slice(indptr[i], indptr[i + 1])
+        np.testing.assert_allclose(entries[mine], g[target, pixel[mine]], rtol=1e-4, atol=1e-3)
+
+
+def test_every_scan_frequency_is_stored_or_mirrored_once():
+    for scan in ((5, 6), (4, 7), (6, 6), (7, 3), (2, 2)):
+        store, _ = prepared(counts(scan), "cpu", rotation=0.0, transpose=False)
+        f = store.frequencies
+        places = np.concatenate([f.target, f.mirror[f.mirror >= 0]])
+        assert len(places) == len(set(places))
+        qx, qy = np.meshgrid(
+            np.fft.fftfreq(scan[0], 0.5), np.fft.fftfreq(scan[1], 0.5), indexing="ij"
+        )
+        radius = store.geometry.aperture_radius
+        inside = (np.hypot(qx, qy) < 2 * radius) & (np.hypot(qx, qy) > 0)
+        assert set(places) == set(np.flatnonzero(inside))
+
+
+def test_power_and_probe(device):
+    data = counts((5, 6))
+    store, grid = prepared(data, device)
+    indptr, g = store.device.asnumpy(store.indptr), store.device.asnumpy(store.g)
+    expected = [np.sum(np.abs(g[a:b]) ** 2) for a, b in itertools.pairwise(indptr)]
+    np.testing.assert_allclose(ssb.power_spectrum(store), expected, rtol=1e-5)
+    probe = ssb.aperture_function(store, grid, Aberrations.parse(POLAR))
+    kx = (np.arange(14) - CENTER[0]) * PIXEL
+    ky = (np.arange(16) - CENTER[1]) * PIXEL
+    polar = reference.relative_angles(POLAR, 0.3, True)
+    wavelength = reference.wavelength(ENERGY)
+    truth = reference.aperture(polar, *np.meshgrid(kx, ky, indexing="ij"), wavelength, SEMIANGLE)
+    np.testing.assert_allclose(probe, truth, atol=1e-5)
+    assert math.isclose(abs(probe).max(), 1, abs_tol=1e-6)
+
+
+def test_a_scan_too_small_for_any_overlap_is_refused():
+    geometry = Geometry(ENERGY, SEMIANGLE, (0.1, 0.1))
+    grid = aperture_grid((14, 16), Disk(CENTER, RADIUS), PIXEL, geometry, None)
+    with pytest.raises(ParameterError, match="no scan frequency"):
+        ssb.prepare(np.ones((4, len(grid.pixels)), np.uint8), grid, (2, 2), 1.0, geometry)
