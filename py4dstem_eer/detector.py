@@ -78,7 +78,8 @@ def crop_map(shape: Shape2D, roi: Sequence[int]) -> PixelMap:
     ParameterError
         If `roi` has not four entries or selects nothing.
     """
-    if len(roi) != 4:
+    bounds = (int, np.integer, type(None))
+    if np.ndim(roi) != 1 or len(roi) != 4 or not all(isinstance(b, bounds) for b in roi):
         raise ParameterError(f"the region is {roi!r}; give (row_min, row_max, col_min, col_max)")
     r0, r1, _ = slice(roi[0], roi[1]).indices(shape[0])
     c0, c1, _ = slice(roi[2], roi[3]).indices(shape[1])
@@ -96,7 +97,8 @@ def bin_map(shape: Shape2D, factor: int) -> PixelMap:
     ParameterError
         If `factor` is not a positive integer, or larger than the detector.
     """
-    if not isinstance(factor, (int, np.integer)) or factor < 1:
+    whole = isinstance(factor, (int, np.integer)) and not isinstance(factor, bool)
+    if not whole or factor < 1:
         raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
     target = (shape[0] // factor, shape[1] // factor)
     if 0 in target:

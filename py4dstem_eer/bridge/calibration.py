@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 
+import numpy as np
 from py4DSTEM.data import Calibration
 
 from ..errors import CalibrationError, ParameterError
@@ -82,6 +83,25 @@ def reciprocal_pixel(
     raise CalibrationError(
         f"Reciprocal-space calibrations must be given in 'A^-1' or 'mrad', not {units}"
     )
+
+
+def detector_pixel(calibration: Calibration) -> float:
+    """Return the size of a detector pixel in the calibration's own unit.
+
+    Raises
+    ------
+    CalibrationError
+        If it is not a positive number.
+    """
+    return _positive(calibration.get_Q_pixel_size(), "the detector pixel size")
+
+
+def copied(calibration: Calibration) -> Calibration:
+    """Return a copy that shares no array with the original, under the name that cubes look for."""
+    copy = calibration.copy(name="calibration")
+    for name, value in copy._params.items():
+        copy._params[name] = value.copy() if isinstance(value, np.ndarray) else value
+    return copy
 
 
 def _from_mrad(angle: float, energy: float | None) -> float:

@@ -11,13 +11,20 @@ from py4DSTEM.data import Calibration
 from py4DSTEM.datacube import DataCube, VirtualImage
 
 from ..detector import bin_map, crop_map
-from ..errors import ParameterError
+from ..errors import CalibrationError, ParameterError
 from ..events import EventStore
 from ..methods import com, reductions
 from ..methods.shifted_images import shifted_virtual_image
 from ..progress import shown
 from . import emd
+from .calibration import copied, detector_pixel
 from .view import EventView
+
+#: Shapes of detectors that virtual images know.
+_MODES = (
+    *("point", "circle", "circular", "annulus", "annular"),
+    *("rectangle", "square", "rectangular", "mask"),
+)
 
 
 class SparseDataCube(DataCube):
@@ -68,7 +75,7 @@ class SparseDataCube(DataCube):
         """
         if not isinstance(data, DataCube):
             return cls(EventStore.from_dense(np.asanyarray(data)), name or "datacube")
-        calibration = data.calibration.copy(name="calibration")
+        calibration = copied(data.calibration)
         return cls(EventStore.from_dense(data.data), name or data.name, calibration)
 
     def to_dense(self, dtype: Any = None) -> DataCube:
@@ -82,9 +89,19 @@ class SparseDataCube(DataCube):
         Raises
         ------
         MemoryBudgetError
+        ParameterError
+            If some count does not fit the dtype.
         """
+        self._check_holds_counts(np.dtype(dtype or self.data.dtype))
         dense = np.asarray(self.data, dtype)
-        return DataCube(dense, self.name, calibration=self.calibration.copy(name="calibration"))
+        return DataCube(dense, self.name, calibration=copied(self.calibration))
+
+    def _check_holds_counts(self, dtype: np.dtype) -> None:
+        if dtype.kind not in "iu" or np.can_cast(self.data.dtype, dtype):
+            return
+        largest = int(reductions.pattern_max(self.events).max(initial=0))
+        if largest > np.iinfo(dtype).max:
+            raise ParameterError(f"a pixel has {largest} electrons, more than {dtype} holds")
 
     @property
     def events(self) -> EventStore:
@@ -103,7 +120,7 @@ class SparseDataCube(DataCube):
 
     def copy(self) -> SparseDataCube:
         """Return a cube of the same events with its own calibration."""
-        return SparseDataCube(self.events, self.name, self.calibration.copy(name="calibration"))
+        return SparseDataCube(self.events, self.name, copied(self.calibration))
 
     def get_com(self, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of mass of every pattern, in O(events).
@@ -153,15 +170,16 @@ class SparseDataCube(DataCube):
             "returncalc": True,
             "test_config": test_config,
         }
-        if return_mask is not False or test_config:
-            # no pattern is read: py4DSTEM's own answer
-            return super().get_virtual_image(**{**arguments, "returncalc": returncalc})
         mask = self._detector_mask(mode, geometry, centered, calibrated)
+        shift = self._origin_shift() if shift_center else None
+        if return_mask is not False or test_config:
+            # masks and printed settings are py4DSTEM's own; it reads no pattern for a mask
+            return super().get_virtual_image(**{**arguments, "returncalc": returncalc})
         with shown(verbose):
-            if shift_center:
-                image = shifted_virtual_image(self.events, mask, *self._origin_shift(), subpixel)
-            else:
+            if shift is None:
                 image = reductions.virtual_image(self.events, mask)
+            else:
+                image = shifted_virtual_image(self.events, mask, *shift, subpixel)
         result = VirtualImage(data=image, name=name)
         result.metadata = Metadata(
             name="gen_params",
@@ -177,20 +195,52 @@ class SparseDataCube(DataCube):
     def _detector_mask(
         self, mode: str, geometry: Any, centered: bool, calibrated: bool
     ) -> np.ndarray:
+        if mode not in _MODES:
+            raise ParameterError(f"mode is {mode!r}; it must be one of {', '.join(_MODES)}")
         if mode == "mask":
             reductions.check_mask(geometry, self.Qshape)
-        in_pixels = self.get_calibrated_detector_geometry(
-            self.calibration, mode, geometry, centered, calibrated
-        )
+        else:
+            self._check_detector_calibration(centered, calibrated)
         try:
+            in_pixels = self.get_calibrated_detector_geometry(
+                self.calibration, mode, geometry, centered, calibrated
+            )
+            if mode != "mask" and any(np.isnan(n) for part in in_pixels for n in np.ravel(part)):
+                raise ParameterError(f"mode {mode!r} with geometry {geometry!r}: some of it is NaN")
             return self.make_detector(self.Qshape, mode, in_pixels)
-        except (AssertionError, IndexError, UnboundLocalError) as error:
+        except (AssertionError, IndexError, TypeError, ValueError, OverflowError) as error:
             raise ParameterError(f"mode {mode!r} with geometry {geometry!r}: {error}") from error
 
+    def _check_detector_calibration(self, centered: bool, calibrated: bool) -> None:
+        """Raise CalibrationError unless geometries can be turned into detector pixels."""
+        if centered:
+            origin = self.calibration.get_origin_mean()
+            if origin is None or not all(o is not None and np.isfinite(o) for o in origin):
+                raise CalibrationError(
+                    f"centered=True needs an origin, the mean origin is {origin}: set one with "
+                    "cube.calibration.set_origin((qx, qy))"
+                )
+        if calibrated and self.calibration.get_Q_pixel_units() != "A^-1":
+            raise CalibrationError(
+                "calibrated=True needs detector pixels in 'A^-1', they are in "
+                f"{self.calibration.get_Q_pixel_units()!r}: use cube.calibration.set_Q_pixel_size "
+                "and set_Q_pixel_units"
+            )
+        if calibrated:
+            detector_pixel(self.calibration)
+
     def _origin_shift(self) -> tuple[np.ndarray, np.ndarray]:
+        """Return the shift of every pattern's origin from the mean (Rx, Ry) [px]."""
         shift = self.calibration.get_origin_shift()
-        if shift is None or any(s is None for s in shift):
-            raise ParameterError("shift_center needs an origin: cube.calibration.set_origin(...)")
+        if shift is None:
+            raise CalibrationError("shift_center needs an origin: cube.calibration.set_origin(...)")
+        if any(np.shape(s) != self.Rshape for s in shift):
+            raise CalibrationError(
+                f"shift_center needs an origin for every position of the scan {self.Rshape}; "
+                f"the calibration's has shape {np.shape(shift[0])}"
+            )
+        if not all(np.isfinite(s).all() for s in shift):
+            raise CalibrationError("the origin is not a finite number at every scan position")
         return shift
 
     def bin_Q(self, N: int, dtype: Any = None) -> SparseDataCube:  # noqa: N802, N803
@@ -202,18 +252,32 @@ class SparseDataCube(DataCube):
         dtype : optional
             Ignored: counts never overflow here.
         """
+        binning = bin_map(self.Qshape, N)
         if N == 1:
             return self
-        self._data = EventView(self.events.mapped(bin_map(self.Qshape, N)))
-        calibration = self.calibration
-        self._reset_detector_axes(calibration.get_Q_pixel_size() * N)
-        calibration.set_Q_pixel_size(calibration.get_Q_pixel_size() * N)
+        pixel = detector_pixel(self.calibration) * N
+        self._data = EventView(self.events.mapped(binning))
+        self._reset_detector_axes(pixel)
+        self.calibration.set_Q_pixel_size(pixel)
         return self
 
     def crop_Q(self, ROI: tuple[int, int, int, int]) -> SparseDataCube:  # noqa: N802, N803
         """Crop the detector to (row_min, row_max, col_min, col_max) in place; return the cube."""
         self._data = EventView(self.events.mapped(crop_map(self.Qshape, ROI)))
         self._reset_detector_axes(self.calibration.get_Q_pixel_size())
+        return self
+
+    def crop_R(self, ROI: tuple[int, int, int, int]) -> SparseDataCube:  # noqa: N802, N803
+        """Crop the scan to (row_min, row_max, col_min, col_max) in place; return the cube."""
+        crop_map(self.Rshape, ROI)  # refuses what selects nothing
+        return super().crop_R(ROI)
+
+    def set_scan_shape(self, Rshape: tuple[int, int]) -> SparseDataCube:  # noqa: N803
+        """Arrange the patterns as a scan of another shape (Rx, Ry) in place; return the cube."""
+        self._data = EventView(self.events.reshaped(Rshape))
+        units, step = self.calibration.get_R_pixel_units(), self.calibration.get_R_pixel_size()
+        for axis in (0, 1):
+            self.set_dim(axis, np.arange(self.shape[axis]) * step, units=units)
         return self
 
     def _reset_detector_axes(self, pixel: float) -> None:

@@ -70,6 +70,8 @@ class EventView(NDArrayOperatorsMixin):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getitem__(self, key: Any) -> Any:
+        if _is_position(key):  # the loops of py4DSTEM ask for millions of patterns
+            return self._pattern(*key[:2])[key[2:]]
         scan, detector, split = _split_index(key)
         if split or _pairs(scan, detector) or _pairs(detector, scan):
             return self._gathered(key)
@@ -78,8 +80,7 @@ class EventView(NDArrayOperatorsMixin):
             return self._part(scan, detector) if lazy else self._detector_stack(scan, detector)
         if any(isinstance(part, slice) for part in scan) or _has_arrays(scan):
             return self._patterns(scan, detector)
-        rx, ry = (_position(part, n) for part, n in zip(scan, self.shape[:2], strict=True))
-        return self.events.pattern(rx, ry)[detector]
+        return self._pattern(*scan)[detector]
 
     def __setitem__(self, key: Any, value: Any) -> None:
         _refuse_change()
@@ -162,6 +163,10 @@ class EventView(NDArrayOperatorsMixin):
         """Return the minimum, within the memory budget; as numpy.min."""
         return np.min(np.asarray(self), axis=axis, out=out, **options)
 
+    def _pattern(self, rx: int, ry: int) -> np.ndarray:
+        rows, columns = self.events.scan_shape
+        return self.events.pattern(_position(rx, rows), _position(ry, columns))
+
     def _part(self, scan: tuple, detector: tuple) -> EventView | np.ndarray:
         events = self.events
         if scan != (_ALL, _ALL):
@@ -227,6 +232,7 @@ class EventView(NDArrayOperatorsMixin):
                 yield int(j), block.pattern(0, int(columns[j]))
 
 
+_WHOLE = (int, np.int64)
 _REDUCTIONS = {np.sum: "sum", np.mean: "mean", np.max: "max", np.amax: "max"}
 _SHAPES = (np.shape, np.ndim, np.size)
 _ALIKE = (np.empty_like, np.zeros_like, np.ones_like, np.full_like)
@@ -280,6 +286,17 @@ def _position(index: Any, length: int) -> int:
     if not -length <= index < length:
         raise IndexError(f"index {index} is out of bounds for {length} scan positions")
     return int(index) % length
+
+
+def _is_position(key: Any) -> bool:
+    """Return whether `key` is a scan position, perhaps followed by slices of the detector."""
+    return (
+        type(key) is tuple
+        and 2 <= len(key) <= 4
+        and type(key[0]) in _WHOLE
+        and type(key[1]) in _WHOLE
+        and all(type(part) is slice for part in key[2:])
+    )
 
 
 def _split_index(key: Any) -> tuple[tuple, tuple, bool]:
