@@ -31,6 +31,41 @@ def dense(frames, scan, detector):
     return array.reshape(*scan, *detector)
 
 
+def create(path, sizes, **file_options):
+    """Create a HDF5 file; `sizes` are those of addresses and lengths in it [bytes]."""
+    if sizes == (8, 8):
+        return h5py.File(path, "w", **file_options)
+    plist = h5py.h5p.create(h5py.h5p.FILE_CREATE)
+    plist.set_sizes(*sizes)
+    return h5py.File(h5py.h5f.create(str(path).encode(), h5py.h5f.ACC_TRUNC, plist))
+
+
+def create_frames(group, n, chunks, filters):
+    """Create the dataset of lists; h5py itself refuses to compress those, HDF5 does not."""
+    kind = h5py.vlen_dtype(np.uint32)
+    if not filters:
+        return group.create_dataset("frames", (n,), kind, chunks=chunks)
+    plist = h5py.h5p.create(h5py.h5p.DATASET_CREATE)
+    plist.set_chunk(chunks)
+    if "shuffle" in filters:
+        plist.set_shuffle()
+    plist.set_deflate(filters["gzip"])
+    space, name = h5py.h5s.create_simple((n,)), b"frames"
+    identifier = h5py.h5d.create(
+        group.id, name, h5py.h5t.py_create(kind, logical=True), space, plist
+    )
+    return h5py.Dataset(identifier)
+
+
+def write_lists(dataset, rows):
+    """Write all lists; assigning to the dataset is wrong where all have one element."""
+    cells = np.empty(len(rows), dataset.dtype)
+    for k, row in enumerate(rows):
+        cells[k] = np.asarray(row, np.uint32)
+    space = h5py.h5s.create_simple((len(rows),))
+    dataset.id.write(space, space, cells)
+
+
 def write_tables(
     path: Path,
     rows,
@@ -40,24 +75,22 @@ def write_tables(
     version=None,
     user=None,
     chunks=None,
+    filters=None,
+    sizes=(8, 8),
     **file_options,
 ):
     """Write lists and their positions; scan and detector are None where the file does not say."""
-    with h5py.File(path, "w", **file_options) as file:
+    with create(path, sizes, **file_options) as file:
         if version is not None:
             file.attrs["version"] = version
         group = file.create_group("electron_events")
         table = group.create_dataset("scan_positions", data=np.asarray(positions))
-        dataset = group.create_dataset(
-            "frames", (len(rows),), h5py.vlen_dtype(np.uint32), chunks=chunks
-        )
+        dataset = create_frames(group, len(rows), chunks, filters or {})
         if scan is not None:
             table.attrs["Nx"], table.attrs["Ny"] = scan[1], scan[0]
         if detector is not None:
             dataset.attrs["Nx"], dataset.attrs["Ny"] = detector
-        cells = np.empty(len(rows), object)
-        cells[:] = [np.asarray(row, np.uint32) for row in rows] if len(rows) > 1 else rows
-        dataset[...] = cells
+        write_lists(dataset, rows)
         counting = file.create_group("metadata/electron_counting")
         counting.attrs["background_threshold"] = 14.5
         counting.attrs["threshold_calculated"] = True

@@ -333,9 +333,11 @@ def _copy_collections(
         first, last = groups[g], groups[g + 1]
         at = addresses[order[first]] - origin
         size = _collection_size(buffer, at, n_bytes)
-        if size < _HEADER_BYTES or size > file_bytes - origin - at:
+        if size < _HEADER_BYTES:
             _mark(order, first, last, faults, NO_COLLECTION)
             continue
+        # of a collection that the end of the file cuts off, the first objects are still there
+        size = min(size, file_bytes - origin - at)
         end = min(at + size, n_bytes)
         at += _HEADER_BYTES
         expected, missing = first, last - first

@@ -18,8 +18,8 @@ from .global_heap import is_sound_collection
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
-#: HDF5's numbers of its own filters.
-DEFLATE, SHUFFLE, FLETCHER32 = 1, 2, 3
+#: HDF5's numbers of its own filters that it allows for lists.
+DEFLATE, SHUFFLE = 1, 2
 
 #: What h5py raises on damaged files, depending on where the damage is.
 DAMAGE = (
@@ -179,7 +179,7 @@ def _chunked_elements(
     path, n_elements, element_bytes = what
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
-    if not set(filters) <= {DEFLATE, SHUFFLE, FLETCHER32}:
+    if not set(filters) <= {DEFLATE, SHUFFLE}:
         return None
     length = dataset.chunks[0]
     raw = np.zeros((n_elements, element_bytes), np.uint8)
@@ -197,10 +197,8 @@ def _chunked_elements(
 def _decoded(data: bytes, filters: list[int], length: int, element_bytes: int) -> np.ndarray:
     size = length * element_bytes
     for code in reversed(filters):
-        if code == FLETCHER32:
-            data = data[:-4]
-        elif code == DEFLATE:
-            data = zlib.decompressobj().decompress(data, size + 4)
+        if code == DEFLATE:
+            data = zlib.decompressobj().decompress(data, size)
         else:
             shuffled = np.frombuffer(data, np.uint8).reshape(element_bytes, -1)
             data = shuffled.T.tobytes()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 import warnings
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -169,17 +170,20 @@ class StempySource:
         if skip:
             self._drop_bad_frames()
 
-    def _drop_bad_frames(self) -> None:
-        n_bad = int(np.count_nonzero(self._frames.faults)) + len(self._arrangement.misplaced)
-        everything = np.arange(math.prod(self.scan_shape) + 1)
+    def _scan(self) -> Iterator[tuple[int, np.ndarray]]:
+        """Read everything and iterate over (first frame, fault codes)."""
         scratch = Assembly(0, 0, self.detector_shape)
         with self._frames.session() as read:
-            for positions in self._blocks(0, everything[-1]):
+            for positions in self._blocks(0, math.prod(self.scan_shape)):
                 begins = self._arrangement.first_frames(positions)
-                _, faults = read(int(begins[0]), int(begins[-1]), scratch.room)
-                bad = np.flatnonzero(faults)
-                self._frames.drop(bad + begins[0])
-                n_bad += len(bad)
+                yield int(begins[0]), read(int(begins[0]), int(begins[-1]), scratch.room)[1]
+
+    def _drop_bad_frames(self) -> None:
+        n_bad = int(np.count_nonzero(self._frames.faults)) + len(self._arrangement.misplaced)
+        for first, faults in self._scan():
+            bad = np.flatnonzero(faults)
+            self._frames.drop(bad + first)
+            n_bad += len(bad)
         self.metadata["skipped_frames"] = n_bad
         missing = hdf5.missing_bytes(self._header.path)
         if n_bad or missing:
@@ -226,12 +230,16 @@ class StempySource:
         )
 
     def _check_whole(self) -> None:
+        """Raise if the file is truncated, naming the first frame that is lost by it."""
         missing = hdf5.missing_bytes(self._header.path)
-        if missing:
-            raise CorruptFileError(
-                f"{self._header.path} is truncated, {missing} bytes are missing; no frame up to "
-                f'the last, {self._header.n_frames - 1}, seems to be hit, errors="skip" reads it'
-            )
+        if not missing:
+            return
+        for first, faults in self._scan():
+            self._refuse(faults, first)
+        raise CorruptFileError(
+            f"{self._header.path} is truncated, {missing} bytes are missing; all frames up to the "
+            f'last, {self._header.n_frames - 1}, can be read: errors="skip" does'
+        )
 
     def _check_unchanged(self) -> None:
         path = self._header.path

@@ -219,16 +219,20 @@ def check_allocated(file: Any, path: Path) -> None:
 
 def _fetch(dataset: Any, numbers: np.ndarray) -> list[Any]:
     """Return the lists of these frames, None for those that HDF5 cannot read."""
-    if len(numbers) == 0:
-        return []
-    low, high = int(numbers.min()), int(numbers.max()) + 1
+    ordered = np.sort(numbers)
+    # no frame is touched that was not asked for: it may be known to be bad
+    runs = np.split(ordered, np.flatnonzero(np.diff(ordered) != 1) + 1)
+    found: dict[int, Any] = {}
+    for run in runs if len(ordered) else []:
+        found.update(zip(run.tolist(), _fetch_run(dataset, run), strict=True))
+    return [found[number] for number in numbers.tolist()]
+
+
+def _fetch_run(dataset: Any, run: np.ndarray) -> Any:
     try:
-        if high - low <= 4 * len(numbers):
-            block = dataset[low:high]
-            return [block[number - low] for number in numbers]
-    except hdf5.DAMAGE:
-        pass  # find out which of them it is
-    return [_fetch_one(dataset, int(number)) for number in numbers]
+        return dataset[int(run[0]) : int(run[-1]) + 1]
+    except hdf5.DAMAGE:  # find out which of them it is
+        return [_fetch_one(dataset, int(number)) for number in run]
 
 
 def _fetch_one(dataset: Any, number: int) -> Any:

@@ -63,7 +63,7 @@ def write_stempy(
         file.attrs["version"] = VERSION
         frames = _create_tables(file, events, frames_per_position)
         for first, lists in _frame_lists(events, frames_per_position):
-            frames[first : first + len(lists)] = lists
+            _write_lists(frames, first, lists)
         file.require_group("metadata")
         for group, attributes in groups.items():
             file.require_group(group).attrs.update(attributes)
@@ -85,6 +85,21 @@ def _create_tables(file: Any, events: EventStore, frames_per_position: int) -> A
     positions.attrs.update({"Nx": columns, "Ny": rows})
     frames.attrs.update({"Nx": events.detector_shape[0], "Ny": events.detector_shape[1]})
     return frames
+
+
+def _write_lists(frames: Any, first: int, lists: np.ndarray) -> None:
+    """Write lists from frame `first` on.
+
+    ``frames[a:b] = lists`` would take lists of one event each for one list, and repeat it.
+    """
+    import h5py
+
+    if len(lists) == 0:
+        return
+    target = frames.id.get_space()
+    target.select_hyperslab((first,), (len(lists),))
+    memory = h5py.h5s.create_simple((len(lists),))
+    frames.id.write(memory, target, lists.astype(frames.dtype))
 
 
 def _frames_per_position(events: EventStore) -> int:

@@ -1,0 +1,149 @@
+"""What holds for every reader in the table."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import numpy as np
+import pytest
+import stempy_files
+
+from py4dstem_eer import readers
+from py4dstem_eer.errors import FormatError, ParameterError
+from py4dstem_eer.readers import FORMATS, detect, load_reader, open_events
+
+SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
+
+
+def write_stempy(folder):
+    path = folder / "events.h5"
+    stempy_files.make(path, "v3", seed=3)
+    return path, {}
+
+
+#: A small file of each format, and the options that it needs. One line for each new format.
+EXAMPLES = {"stempy": write_stempy}
+
+
+@pytest.fixture(params=[name for name in FORMATS if name in EXAMPLES])
+def example(request, tmp_path):
+    """Name, path and options of a small file."""
+    return request.param, *EXAMPLES[request.param](tmp_path)
+
+
+@pytest.mark.parametrize("name", FORMATS)
+def test_readers_offer_what_the_table_needs(name):
+    reader = load_reader(name)
+    assert name == reader.NAME
+    assert set(reader.USES) <= set(readers.ReaderOptions.__dataclass_fields__)
+    assert all(extension.startswith(".") for extension in reader.EXTENSIONS)
+    assert callable(reader.recognises)
+    assert callable(reader.open_source)
+
+
+def test_a_reader_recognises_its_own_and_no_other(example):
+    name, path, _ = example
+    assert detect(path) == name
+    assert [other for other in FORMATS if load_reader(other).recognises(path)] == [name]
+
+
+def test_content_decides_not_the_extension(example, tmp_path):
+    name, path, options = example
+    if path.suffix not in (".h5", ".hdf5"):
+        pytest.skip("the format has companion files named after it")
+    renamed = path.rename(tmp_path / "renamed.dat")
+    assert detect(renamed) == name
+    assert open_events(renamed, **options).metadata["format"] == name
+
+
+def test_memory_equals_file(example):
+    name, path, options = example
+    loaded = open_events(path, name, **options)
+    streamed = open_events(str(path), "eer", mem="MEMMAP", **options)
+    assert loaded.in_memory
+    assert not streamed.in_memory
+    assert loaded.metadata == streamed.metadata
+    assert loaded.shape == streamed.shape
+    loaded.validate()
+    assert streamed.n_events == loaded.n_events
+    for first in range(loaded.scan_shape[0]):
+        assert_same(streamed.read_rows(first, first + 1), loaded.read_rows(first, first + 1))
+    assert_same(streamed.load(), loaded)
+    assert_same(streamed[1:, ::2].load(), loaded[1:, ::2])
+    assert streamed.read_rows(2, 2).scan_shape == loaded.read_rows(2, 2).scan_shape
+
+
+def assert_same(a, b):
+    assert a.shape == b.shape
+    np.testing.assert_array_equal(a.indptr, b.indptr)
+    np.testing.assert_array_equal(a.indices, b.indices)
+    ones = [np.ones(len(s.indices)) if s.counts is None else s.counts for s in (a, b)]
+    np.testing.assert_array_equal(*ones)
+
+
+def test_unknown_options_are_named(example):
+    name, path, _ = example
+    with pytest.raises(ParameterError, match="unknown option 'no_such_option'"):
+        open_events(path, name, no_such_option=1)
+    with pytest.raises(ParameterError, match="did you mean"):
+        open_events(path, name, **{next(iter(load_reader(name).USES))[:-1]: 1})
+
+
+def test_options_without_meaning_are_refused_and_defaults_are_not(example):
+    name, path, options = example
+    values = {"superres": 1, "dwell_time": 1e-6, "dm": "x.dm4", "line_start": "tdc2_rise"}
+    for option, value in values.items():
+        if option not in load_reader(name).USES:
+            with pytest.raises(ParameterError, match=f"{option}=.* means nothing for {name}"):
+                open_events(path, name, **options, **{option: value})
+    open_events(path, name, mem="MEMMAP", **{"superres": 0, "dwell_time": None, **options})
+
+
+def test_wrong_mem_and_format(example):
+    _, path, _ = example
+    with pytest.raises(ParameterError, match="mem is 'DISK'"):
+        open_events(path, mem="DISK")
+    with pytest.raises(ParameterError, match="did you mean 'stempy'"):
+        open_events(path, "stempi")
+
+
+@pytest.mark.parametrize("content", [b"", b"x", b"some words\n" * 99, b"\x89HDF\r\n\x1a\n" * 9])
+@pytest.mark.parametrize("suffix", [".txt", ".h5", ".eer"])
+def test_foreign_files(tmp_path, content, suffix):
+    path = tmp_path / f"foreign{suffix}"
+    path.write_bytes(content)
+    with pytest.raises(FormatError, match=f"foreign{suffix}"):
+        open_events(path)
+    for name in FORMATS:
+        assert load_reader(name).recognises(path) is False
+
+
+def test_the_error_lists_what_was_tried(tmp_path):
+    path = tmp_path / "notes.txt"
+    path.write_text("some words")
+    assert detect(path) is None
+    with pytest.raises(FormatError, match=", ".join(FORMATS)):
+        open_events(path)
+
+
+def test_missing_files_and_directories(tmp_path):
+    for call in (detect, open_events):
+        with pytest.raises(FileNotFoundError, match=r"absent\.h5"):
+            call(tmp_path / "absent.h5")
+    assert detect(tmp_path) is None
+    for name in (None, *FORMATS):
+        with pytest.raises(FormatError, match="is a directory"):
+            open_events(tmp_path, name)
+    with pytest.raises(ParameterError, match="expected the path"):
+        open_events(5)
+
+
+@pytest.mark.skipif(not SHARED.is_dir(), reason=f"no shared data in {SHARED}")
+@pytest.mark.parametrize("folder", ["formats/stempy", "formats/emd", "real/emd"])
+def test_shared_files_are_told_apart(folder):
+    expected = folder.split("/")[1] if folder.startswith("formats") else None
+    for path in sorted((SHARED / folder).glob("*.h5")):
+        found = detect(path)
+        assert found in (expected, None) or path.stem.startswith("dual")
+        assert found == "stempy" or expected != "stempy"
