@@ -151,7 +151,7 @@ def test_any_shape(tmp_path, layout, scan, detector, seed):
 def test_large_lists_and_small_windows(path, monkeypatch):
     """Collections larger than a window, and many windows."""
     monkeypatch.setattr("py4dstem_eer.readers.global_heap.WINDOW_BYTES", 5000)
-    monkeypatch.setattr("py4dstem_eer.readers.stempy._EVENTS_PER_READ", 3000)
+    monkeypatch.setattr("py4dstem_eer.readers.stempy_source._EVENTS_PER_READ", 3000)
     rng = np.random.default_rng(0)
     frames = stempy_files.random_frames(rng, (4, 5), (200, 300), 2, mean=400)
     frames[3][1] = np.arange(0, 60000, 2, dtype=np.uint32)

@@ -14,7 +14,7 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import CorruptFileError, EventError, FormatError
-from .global_heap import is_sound_collection
+from .heap_kernels import is_sound_collection
 
 SIGNATURE = b"\x89HDF\r\n\x1a\n"
 

@@ -13,8 +13,8 @@ from typing import Any, Protocol
 import numpy as np
 
 from ..errors import CorruptFileError
-from . import global_heap, hdf5
-from .stempy_layout import FRAMES
+from . import global_heap, hdf5, heap_kernels
+from .stempy_header import FRAMES
 
 #: Gives a place for a number of indices, to be filled at once.
 Room = Callable[[int], np.ndarray]
@@ -176,9 +176,9 @@ class H5pyFrames:
         for k in range(last - first):
             events = next(fetched) if wanted[k] else _NO_EVENTS
             if events is None:
-                faults[k], events = global_heap.NO_OBJECT, _NO_EVENTS
+                faults[k], events = heap_kernels.NO_OBJECT, _NO_EVENTS
             elif len(events) and not 0 <= events.min() <= events.max() < self._n_pixels:
-                faults[k] = global_heap.OUT_OF_RANGE
+                faults[k] = heap_kernels.OUT_OF_RANGE
             lists.append(events)
         return lists, faults
 
