@@ -69,9 +69,11 @@ def read_header(file: Any, path: Path) -> Header:
     detector_shape = _shape(frames, path)
     version = file.attrs.get("version")
     n_frames, n_positions = frames.shape[0], positions.shape[0]
-    table = None
+    table: np.ndarray | None = None
     if version is None or version < 3:
         table = _position_table(positions, n_frames, path)
+        if _is_in_order(table, version, scan_shape):
+            table = None
         version = version or _version_without_mark(table, detector_shape)
     if detector_shape is not None and not 0 < math.prod(detector_shape) <= _MOST_PIXELS:
         raise CorruptFileError(f"{path}: its detector has an impossible shape, {detector_shape}")
@@ -129,8 +131,8 @@ def _shape(dataset: Any, path: Path) -> Shape2D | None:
     return int(numbers[0].item()), int(numbers[1].item())
 
 
-def _position_table(positions: Any, n_frames: int, path: Path) -> np.ndarray | None:
-    """Return the position of every frame, or None if it is the frame's own number."""
+def _position_table(positions: Any, n_frames: int, path: Path) -> np.ndarray:
+    """Return the position of every frame."""
     if len(positions) != n_frames:
         raise CorruptFileError(
             f"{path}: its {n_frames} frames and {len(positions)} scan positions should be the "
@@ -141,8 +143,18 @@ def _position_table(positions: Any, n_frames: int, path: Path) -> np.ndarray | N
             f"{path}: its header promises {n_frames} scan positions, more than the file can hold"
         )
     _check_inside(positions, path)
-    table = positions[()].astype(np.int64)
-    return None if np.array_equal(table, np.arange(n_frames)) else table
+    return positions[()].astype(np.int64)
+
+
+def _is_in_order(table: np.ndarray, version: int | None, scan_shape: Shape2D | None) -> bool:
+    """Return whether frame k belongs to position k, for all positions of the scan.
+
+    With fewer frames than positions, frames are missing in version 2, and the file is incomplete
+    in version 1. Without a mark it is taken for version 1.
+    """
+    n_scan = math.prod(scan_shape) if scan_shape else len(table)
+    complete = len(table) == n_scan or (version is None and len(table) > 0)
+    return complete and np.array_equal(table, np.arange(len(table)))
 
 
 def _check_inside(dataset: Any, path: Path) -> None:
