@@ -47,14 +47,18 @@ def encode_gaps(indptr, indices, gaps):
 
 @numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 def decode_gaps(indptr, gaps, indices):
-    """Undo `encode_gaps`; return the largest sum met, which tells damaged data."""
+    """Undo `encode_gaps`; return the largest sum met, which tells damaged data.
+
+    A pixel that comes twice in a pattern is damage too, and counts as a sum beyond any detector.
+    """
     largest = np.zeros(len(indptr) - 1, np.int64)
     for p in numba.prange(len(indptr) - 1):
-        index = np.int64(0)
+        index, repeated = np.int64(0), False
         for e in range(indptr[p], indptr[p + 1]):
+            repeated |= gaps[e] == 0 and e > indptr[p]
             index += gaps[e]
             indices[e] = index
-        largest[p] = index
+        largest[p] = np.iinfo(np.int64).max if repeated else index
     return largest.max() if len(largest) > 0 else 0
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,7 @@ from ..detector import bin_map
 from ..errors import ParameterError
 from ..progress import shown
 from ..readers import ANY_FORMAT, FORMATS, detect, open_events
+from ..readers.emd import check_whole
 from ..writers.atomic import atomic_path
 from . import emd, emd_hook
 from .cube import SparseDataCube
@@ -52,20 +54,27 @@ def import_file(
     -------
     SparseDataCube, or what py4DSTEM's own function returns
     """
-    if filetype is None:
-        filetype = detect(filepath)
+    if filetype in (None, ANY_FORMAT):
+        filetype = detect(filepath) or filetype
     if filetype not in (ANY_FORMAT, *FORMATS):
         return _import_dense(filepath, mem=mem, binfactor=binfactor, filetype=filetype, **options)
-    if filetype == "emd" and not options:
-        cube = _only_cube(read(filepath, mem=mem), filepath)
-    else:
-        with shown():
-            events = open_events(filepath, format=filetype, mem=mem, **options)
-        cube = SparseDataCube(events)
+    with shown():
+        if filetype == "emd":
+            cube = _import_own(filepath, mem, **options)
+        else:
+            cube = SparseDataCube(open_events(filepath, format=filetype, mem=mem, **options))
     if binfactor != 1:
         bin_map(cube.Qshape, binfactor)  # refuses what is no bin factor
         cube.bin_Q(binfactor)
     return cube
+
+
+def _import_own(filepath: Any, mem: str, keep_flyback: bool = True, **options: Any) -> Any:
+    """Open the one cube of an EMD file with its calibration and its results."""
+    # refuses what is no file of ours and options that mean nothing, and reads no event
+    open_events(filepath, "emd", mem="MEMMAP", keep_flyback=keep_flyback, **options)
+    cube = _only_cube(read(filepath, mem=mem), filepath)
+    return cube if keep_flyback else cube.crop_R((0, cube.R_Nx, 0, cube.R_Ny - 1))
 
 
 def read(
@@ -83,6 +92,8 @@ def read(
     """
     if mem not in ("RAM", "MEMMAP"):
         raise ParameterError(f'mem is {mem!r}; it must be "RAM" or "MEMMAP"')
+    if isinstance(filepath, (str, os.PathLike)) and Path(filepath).is_file():
+        check_whole(Path(filepath))
     emd_hook.switch(True)  # stay the last module, whatever was imported since
     with emd.streaming(mem == "MEMMAP"):
         return _read_emd(filepath, *arguments, **options)
@@ -119,21 +130,27 @@ def _has_events(data: Any) -> bool:
     if not isinstance(data, Node):
         return False
     branches = [data._branch] if data.root is None else [data._branch, data.root._branch]
-    return any(_has_below(branch) for branch in branches)
-
-
-def _has_below(branch: Any) -> bool:
-    return any(
-        isinstance(node, SparseDataCube) or _has_below(node._branch) for node in branch._dict.values()
-    )
+    return any(cube is not None for branch in branches for cube in _cubes_below(branch))
 
 
 def _only_cube(found: Any, filepath: Any) -> SparseDataCube:
+    if isinstance(found, list):
+        raise ParameterError(
+            f"{filepath} holds several trees, {', '.join(found)}: read one of them with "
+            "py4DSTEM.read(filepath, datapath=...)"
+        )
     nodes = [found] if isinstance(found, SparseDataCube) else []
-    if isinstance(found, Node):
-        nodes += [n for n in found._branch._dict.values() if isinstance(n, SparseDataCube)]
+    if not nodes and isinstance(found, Node):
+        nodes = list(_cubes_below(found._branch))
     if len(nodes) != 1:
         raise ParameterError(
-            f"{filepath} holds {len(nodes)} event cubes at its top; use py4DSTEM.read with datapath"
+            f"{filepath} holds {len(nodes)} event cubes; use py4DSTEM.read with datapath"
         )
     return nodes[0]
+
+
+def _cubes_below(branch: Any) -> Iterator[SparseDataCube]:
+    for node in branch._dict.values():
+        if isinstance(node, SparseDataCube):
+            yield node
+        yield from _cubes_below(node._branch)

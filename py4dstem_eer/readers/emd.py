@@ -10,10 +10,10 @@ from typing import Any
 import numpy as np
 
 from .. import event_layout as layout
-from ..errors import CorruptFileError, FormatError
+from ..errors import CorruptFileError, EventError, FormatError
 from ..event_lists import count_dtype, index_dtype, smallest_counts
 from ..events import EventStore
-from .hdf5 import opened, superblock_position
+from .hdf5 import DAMAGE, opened, stored_end, superblock_position
 from .options import ReaderOptions
 
 NAME = "emd"
@@ -39,12 +39,13 @@ def open_source(path: Path, options: ReaderOptions) -> EmdSource:
         name = next(_event_groups(file), None)
         if name is None:
             raise FormatError(f"{path} has no node with electron events")
-        return group_source(path, file[name])
+        return group_source(path, file[name], options.keep_flyback)
 
 
-def group_source(path: Path, group: Any) -> EmdSource:
+def group_source(path: Path, group: Any, keep_flyback: bool = True) -> EmdSource:
     """Return a source that reads an open group again whenever events are wanted."""
-    return EmdSource(path, group.name, _read_tables(group, f"{path}:{group.name}"))
+    tables = _read_tables(group, f"{path}:{group.name}")
+    return EmdSource(path, group.name, tables, keep_flyback)
 
 
 class EmdSource:
@@ -56,16 +57,23 @@ class EmdSource:
     group_name : str
         HDF5 path of the group laid out as in `event_layout`.
     tables : Tables
+    keep_flyback : bool
+        False drops the last scan column.
     """
 
-    def __init__(self, path: Path, group_name: str, tables: Tables) -> None:
+    def __init__(
+        self, path: Path, group_name: str, tables: Tables, keep_flyback: bool = True
+    ) -> None:
         self.path = path
         self.group_name = group_name
         self._tables = tables
-        self.scan_shape = tables.scan_shape
+        self._keep_flyback = keep_flyback
+        rows, columns = tables.scan_shape
+        self.scan_shape = (rows, columns if keep_flyback else max(columns - 1, 0))
         self.detector_shape = tables.detector_shape
         self.metadata = tables.metadata
         self.nbytes = tables.indptr.nbytes
+        self._state = _file_state(path)
 
     @property
     def count_dtype(self) -> np.dtype:
@@ -73,13 +81,28 @@ class EmdSource:
         return count_dtype(self._tables.largest_count)
 
     def events_per_row(self) -> np.ndarray | None:
-        """Return the electrons of every scan row, (Rx,)."""
-        return self._tables.row_electrons
+        """Return the electrons of every scan row, (Rx,), or None if only reading tells."""
+        return self._tables.row_electrons if self._keep_flyback else None
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
+        state = _file_state(self.path)
         with opened(self.path) as file:
-            return read_rows(file[self.group_name], self._tables, start, stop)
+            if state != self._state:
+                self._check_unchanged(file)
+                self._state = state
+            block = read_rows(file[self.group_name], self._tables, start, stop)
+        return block if self._keep_flyback else block[:, : self.scan_shape[1]]
+
+    def _check_unchanged(self, file: Any) -> None:
+        """Raise CorruptFileError unless a file that was written again holds the same patterns."""
+        same = self.group_name in file and self._tables.fit(
+            _read_tables(file[self.group_name], self._tables.where)
+        )
+        if not same:
+            raise CorruptFileError(
+                f"{self._tables.where} has other events than when it was opened; read it again"
+            )
 
 
 class Tables:
@@ -108,17 +131,43 @@ class Tables:
         n_patterns = self.scan_shape[0] * self.scan_shape[1]
         n_entries = int(self.indptr[-1])
         sizes = [len(group[name]) for name in (layout.GAPS, layout.COUNTS) if name in group]
+        n_electrons = int(self.row_electrons.sum())
+        enough = n_electrons >= n_entries if self.has_counts else n_electrons == n_entries
+        if not enough or len(self.row_electrons) != self.scan_shape[0]:
+            raise CorruptFileError(
+                f"{self.where}: {n_electrons} electrons in {len(self.row_electrons)} scan rows do "
+                f"not fit {n_entries} entries in a scan of {self.scan_shape}; counts may be missing"
+            )
         if len(self.indptr) != n_patterns + 1 or any(size != n_entries for size in sizes):
             raise CorruptFileError(
                 f"{self.where}: {len(self.indptr) - 1} patterns with {n_entries} entries do not "
                 f"fit a scan of {self.scan_shape} with lists of {sizes} entries"
             )
 
+    def fit(self, other: Tables) -> bool:
+        """Return whether both describe the same patterns."""
+        return (
+            self.scan_shape == other.scan_shape
+            and self.detector_shape == other.detector_shape
+            and self.has_counts == other.has_counts
+            and np.array_equal(self.indptr, other.indptr)
+            and np.array_equal(self.row_electrons, other.row_electrons)
+        )
+
 
 def read_store(group: Any) -> EventStore:
     """Return all events of a group laid out as in `event_layout`, in memory."""
     tables = _read_tables(group, f"{group.file.filename}:{group.name}")
-    return read_rows(group, tables, 0, tables.scan_shape[0])
+    with _damage_named(tables.where):
+        return read_rows(group, tables, 0, tables.scan_shape[0])
+
+
+def check_whole(path: Path) -> None:
+    """Raise CorruptFileError if an HDF5 file is shorter than it says itself."""
+    end = stored_end(path)
+    missing = 0 if end is None else end - path.stat().st_size
+    if missing > 0:
+        raise CorruptFileError(f"{path} is truncated: {missing} bytes are missing at its end")
 
 
 def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
@@ -128,13 +177,20 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
     entries = slice(int(indptr[0]), int(indptr[-1]))
     indptr = indptr - indptr[0]
     gaps = group[layout.GAPS][entries]
+    largest = tables.largest_count
     n_pixels = tables.detector_shape[0] * tables.detector_shape[1]
     indices = np.empty(len(gaps), index_dtype(n_pixels))
     if layout.decode_gaps(indptr, gaps, indices) >= max(n_pixels, 1):
         raise CorruptFileError(
-            f"{tables.where}: an event of scan rows {start} to {stop - 1} lies outside the detector"
+            f"{tables.where}: an event of scan rows {start} to {stop - 1} lies outside the "
+            "detector, or comes twice"
         )
-    counts = smallest_counts(group[layout.COUNTS][entries]) if tables.has_counts else None
+    counts = group[layout.COUNTS][entries] if tables.has_counts else None
+    if counts is not None and counts.size and not 1 <= counts.min() <= counts.max() <= largest:
+        raise CorruptFileError(
+            f"{tables.where}: counts of scan rows {start} to {stop - 1} are not from 1 to {largest}"
+        )
+    counts = smallest_counts(counts)
     shape = (stop - start, columns)
     return EventStore(shape, tables.detector_shape, indptr, indices, counts, tables.metadata)
 
@@ -145,7 +201,27 @@ def _read_tables(group: Any, where: str) -> Tables:
     missing |= {layout.ROW_ELECTRONS, layout.LARGEST_COUNT} - set(group)
     if missing:
         raise CorruptFileError(f"{where}: the events lack {', '.join(sorted(missing))}")
-    return Tables(group, where)
+    with _damage_named(where):
+        return Tables(group, where)
+
+
+@contextlib.contextmanager
+def _damage_named(where: str) -> Iterator[None]:
+    """Turn everything that damaged events make h5py raise into a CorruptFileError."""
+    try:
+        yield
+    except EventError:
+        raise
+    except DAMAGE as error:
+        raise CorruptFileError(f"{where}: the events are damaged: {error}") from error
+
+
+def _file_state(path: Path) -> tuple[int, int, int]:
+    """Return what changes when a file is written."""
+    if not path.exists():
+        raise FileNotFoundError(f"there is no file {str(path)!r} any more to stream events from")
+    status = path.stat()
+    return status.st_ino, status.st_size, status.st_mtime_ns
 
 
 def _event_groups(group: Any) -> Iterator[str]:
@@ -163,4 +239,6 @@ def _event_groups(group: Any) -> Iterator[str]:
 
 
 def _shape(values: Any) -> tuple[int, int]:
+    if np.shape(values) != (2,) or min(values) < 0:
+        raise ValueError(f"a shape of two axes is stored as {values!r}")  # _damage_named adds where
     return int(values[0]), int(values[1])

@@ -12,7 +12,7 @@ from ..events import EventStore
 from ..progress import track
 
 _CHUNK = 2**17
-_FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True}
+_FILTERS = {"compression": "gzip", "compression_opts": 1, "shuffle": True, "fletcher32": True}
 
 
 def write_events(bundle: Any, events: EventStore) -> None:
