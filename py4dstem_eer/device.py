@@ -23,10 +23,11 @@ from .errors import DeviceError, ParameterError
 GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
 THREADS_PER_BLOCK = 128
 
+# prange counts in unsigned integers, which would turn sums with signed ones into floats
 _CPU_LAUNCHER = """
 def {name}(n_items, {arrays}):
     for i in prange(n_items):
-        body(i, {arrays})
+        body(int64(i), {arrays})
 """
 
 _GPU_LAUNCHER = """
@@ -165,7 +166,8 @@ class Kernel:
             "error_model": "numpy",
         }
         body = numba.njit(**options)(self.body)
-        launcher = self._define(_CPU_LAUNCHER, {"prange": numba.prange, "body": body})
+        names = {"prange": numba.prange, "int64": np.int64, "body": body}
+        launcher = self._define(_CPU_LAUNCHER, names)
         return numba.njit(parallel=True, **options)(launcher)
 
     @functools.cached_property

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import cmath
 import difflib
 import math
 from collections.abc import Mapping
@@ -35,10 +36,8 @@ POLAR_ALIASES = {
 }
 
 _ORDERS = tuple((int(s[1]), int(s[2])) for s in POLAR_SYMBOLS if s.startswith("C"))
-_MAX_ANGULAR_ORDER = 6
-_MAX_RADIAL_POWER = 3
 #: Shape of the table of polynomial coefficients that `chi` evaluates.
-CHI_TABLE_SHAPE = (_MAX_ANGULAR_ORDER + 1, _MAX_RADIAL_POWER + 1, 2)
+CHI_TABLE_SHAPE = (7, 7)
 
 _PLANCK = 6.62607015e-34
 _ELECTRON_MASS = 9.1093837015e-31
@@ -136,7 +135,7 @@ class Aberrations:
         """Return the coefficients with which `chi` evaluates the phase error as a polynomial.
 
         Each term θ^(m+1) cos n(φ − φ_mn) is |w|^(m+1−n) Re[e^(−i n φ_mn) w^n] with w = θ e^(iφ),
-        and m + 1 − n is even; so 14 aberrations become one short polynomial in w and |w|².
+        and m + 1 − n is even: so all 14 aberrations are one polynomial of degree 6 in w's parts.
 
         Parameters
         ----------
@@ -145,16 +144,26 @@ class Aberrations:
 
         Returns
         -------
-        table : (7, 4, 2) float64
-            Real and imaginary coefficient of w^n |w|^(2j) at [n, j] [rad / rad^(n + 2j)].
+        table : (7, 7) float64
+            Coefficient of wx^a wy^b at [a, b] [rad / rad^(a + b)].
         """
         table = np.zeros(CHI_TABLE_SHAPE)
         for m, n in _ORDERS:
             amplitude = 2 * math.pi / wavelength * self.polar[f"C{m}{n}"] / (m + 1)
             angle = n * self.polar.get(f"phi{m}{n}", 0.0)
-            power = (m + 1 - n) // 2
-            table[n, power] += amplitude * np.array([math.cos(angle), -math.sin(angle)])
+            table += amplitude * _term(m, n, angle)
         return table
+
+
+def _term(m: int, n: int, angle: float) -> np.ndarray:
+    """Return |w|^(m+1−n) Re[e^(−i angle) w^n] as coefficients of wx^a wy^b."""
+    coefficients = np.zeros(CHI_TABLE_SHAPE)
+    half = (m + 1 - n) // 2
+    for p in range(n + 1):
+        turned = (1j**p * math.comb(n, p) * cmath.exp(-1j * angle)).real
+        for q in range(half + 1):
+            coefficients[m + 1 - p - 2 * q, p + 2 * q] += turned * math.comb(half, q)
+    return coefficients
 
 
 def _unknown_aberration(name: str) -> str:
@@ -167,20 +176,16 @@ def _unknown_aberration(name: str) -> str:
 def chi(wx, wy, table):
     """Return the aberration phase error χ [rad] at scattering angle (wx, wy) [rad].
 
-    The sum runs over the angular orders by Horner's rule in w = wx + i wy, and inside over the
-    powers of |w|²; see `Aberrations.chi_table`.
+    The polynomial of `Aberrations.chi_table`, by Horner's rule.
     """
-    rho = wx * wx + wy * wy
-    re = 0.0
-    im = 0.0
+    total = 0.0
     for step in range(7):
-        n = 6 - step
-        a = ((table[n, 3, 0] * rho + table[n, 2, 0]) * rho + table[n, 1, 0]) * rho + table[n, 0, 0]
-        b = ((table[n, 3, 1] * rho + table[n, 2, 1]) * rho + table[n, 1, 1]) * rho + table[n, 0, 1]
-        previous = re
-        re = previous * wx - im * wy + a
-        im = previous * wy + im * wx + b
-    return re
+        a = 6 - step
+        row = 0.0
+        for b in range(6 - a, -1, -1):
+            row = row * wy + table[a, b]
+        total = total * wx + row
+    return total
 
 
 @dataclass(frozen=True)

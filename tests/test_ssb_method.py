@@ -5,7 +5,6 @@ Nothing here imports py4DSTEM, which does not load under numba's CUDA simulator.
 
 from __future__ import annotations
 
-import itertools
 import math
 
 import numpy as np
@@ -15,8 +14,8 @@ import reference
 from py4dstem_eer.errors import ParameterError
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods import reductions, ssb
+from py4dstem_eer.methods.aperture_grid import aperture_grid
 from py4dstem_eer.methods.bright_field import Disk
-from py4dstem_eer.methods.overlaps import aperture_grid
 from py4dstem_eer.optics import Aberrations, Geometry
 
 ENERGY, SEMIANGLE, RADIUS = 80e3, 25.0, 6.3
@@ -69,35 +68,54 @@ def test_object_equals_the_dense_reference(scan, sideband, triple_overlap, devic
     assert phase_difference(ours, truth) <= 1e-5
 
 
-def test_entries_are_those_of_the_dense_transform(device):
-    data = counts((5, 6))
-    store, grid = prepared(data, device)
-    g = np.fft.fft2(data.astype(float), axes=(0, 1)).reshape(30, -1)[:, grid.pixels]
-    indptr, pixel, entries = (store.device.asnumpy(a) for a in (store.indptr, store.pixel, store.g))
-    for i, target in enumerate(store.frequencies.target):
-        mine = slice(indptr[i], indptr[i + 1])
-        np.testing.assert_allclose(entries[mine], g[target, pixel[mine]], rtol=1e-4, atol=1e-3)
+def entries_by_frequency(store):
+    """Yield (scan row, column, pixel, side, G) of every stored entry, rows of the FFT."""
+    runs = store.runs
+    g = store.device.asnumpy(store.g_re) + 1j * store.device.asnumpy(store.g_im)
+    for row in range(runs.n_rows):
+        for r in range(runs.row_ptr[row], runs.row_ptr[row + 1]):
+            for j in range(runs.length[r]):
+                column = runs.first[r] + j
+                if row == runs.scan_shape[0]:  # the other half of the highest frequency
+                    place = (row // 2, runs.scan_shape[1] - column)
+                else:
+                    place = (row, column)
+                yield *place, runs.pixel[r], runs.side[r], g[runs.start[r] + j]
 
 
-def test_every_scan_frequency_is_stored_or_mirrored_once():
-    for scan in ((5, 6), (4, 7), (6, 6), (7, 3), (2, 2)):
-        store, _ = prepared(counts(scan), "cpu", rotation=0.0, transpose=False)
-        f = store.frequencies
-        places = np.concatenate([f.target, f.mirror[f.mirror >= 0]])
-        assert len(places) == len(set(places))
-        qx, qy = np.meshgrid(
-            np.fft.fftfreq(scan[0], 0.5), np.fft.fftfreq(scan[1], 0.5), indexing="ij"
-        )
-        radius = store.geometry.aperture_radius
-        inside = (np.hypot(qx, qy) < 2 * radius) & (np.hypot(qx, qy) > 0)
-        assert set(places) == set(np.flatnonzero(inside))
+@pytest.mark.parametrize("scan", [(5, 6), (4, 7), (6, 4), (2, 2)])
+@pytest.mark.parametrize(("rotation", "transpose"), [(0.0, False), (0.3, True)])
+def test_entries_are_those_of_the_dense_transform(scan, rotation, transpose, device):
+    data = counts(scan)
+    store, grid = prepared(data, device, rotation, transpose)
+    g = np.fft.fft2(data.astype(float), axes=(0, 1)).reshape(*scan, -1)[:, :, grid.pixels]
+    qx, qy = reference.scan_frequencies(scan, (0.5, 0.5), rotation, transpose)
+    wavelength, radius = store.geometry.wavelength, store.geometry.aperture_radius
+    kx, ky = grid.wx / wavelength, grid.wy / wavelength
+    seen = set()
+    for row, column, pixel, side, value in entries_by_frequency(store):
+        q = qx[row, column], qy[row, column]
+        minus = np.hypot(kx[pixel] - q[0], ky[pixel] - q[1]) < radius
+        plus = np.hypot(kx[pixel] + q[0], ky[pixel] + q[1]) < radius
+        assert side == {(True, False): 0, (False, True): 1, (True, True): 2}[minus, plus]
+        np.testing.assert_allclose(value, g[row, column, pixel], rtol=1e-4, atol=1e-3)
+        seen.add((row, column, pixel))
+        # −Q follows from Q
+        seen.add((-row % scan[0], -column % scan[1], pixel))
+    for row, column in np.ndindex(scan):
+        q = qx[row, column], qy[row, column]
+        minus = np.hypot(kx - q[0], ky - q[1]) < radius
+        plus = np.hypot(kx + q[0], ky + q[1]) < radius
+        for pixel in np.flatnonzero(minus | plus):
+            assert (row, column, pixel) in seen or (row, column) == (0, 0)
 
 
 def test_power_and_probe(device):
     data = counts((5, 6))
     store, grid = prepared(data, device)
-    indptr, g = store.device.asnumpy(store.indptr), store.device.asnumpy(store.g)
-    expected = [np.sum(np.abs(g[a:b]) ** 2) for a, b in itertools.pairwise(indptr)]
+    expected = np.zeros((5, 4))
+    for row, column, _, _, value in entries_by_frequency(store):
+        expected[row, column] += abs(value) ** 2
     np.testing.assert_allclose(ssb.power_spectrum(store), expected, rtol=1e-5)
     probe = ssb.aperture_function(store, grid, Aberrations.parse(POLAR))
     kx = (np.arange(14) - CENTER[0]) * PIXEL

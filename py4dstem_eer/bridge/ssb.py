@@ -15,10 +15,10 @@ from ..detector import DROPPED
 from ..device import get_device
 from ..errors import CalibrationError, EventWarning, ParameterError
 from ..methods import ssb
+from ..methods.aperture_grid import ApertureGrid, aperture_grid
 from ..methods.bright_field import Disk, find_disk
 from ..methods.com import fill_empty
 from ..methods.descan import fit_descan
-from ..methods.overlaps import ApertureGrid, aperture_grid
 from ..methods.rotation import solve_rotation
 from ..optics import Aberrations, Geometry, parse_energy, parse_semiangle, wavelength
 from ..progress import shown

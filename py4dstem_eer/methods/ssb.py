@@ -20,15 +20,17 @@ import numpy as np
 
 from ..device import Device, get_device, kernel
 from ..errors import ParameterError
-from ..optics import Aberrations, Geometry, chi
+from ..optics import Aberrations, Geometry
 from ..progress import track
-from .overlaps import NO_MIRROR, ApertureGrid, OverlapFrequencies, overlap_frequencies
+from .aperture_grid import ApertureGrid
+from .overlap_runs import OverlapRuns, overlap_runs
+from .ssb_sums import add_double_overlaps, add_triple_overlaps, evaluate_chi, finish_object
 
 SIDEBANDS = ("both", "left", "right")
 #: Detector pixels whose images are Fourier transformed at a time.
-_PIXELS_PER_BATCH = 16
-#: Triple-overlap entries with a smaller |γ| carry no phase; py4DSTEM's threshold.
-_GAMMA_THRESHOLD = 1e-3
+_PIXELS_PER_BATCH = 32
+#: Scan positions whose patterns stay in the cache while their pixels are sorted into images.
+_POSITIONS_PER_BLOCK = 1024
 
 
 @dataclass(frozen=True)
@@ -38,102 +40,62 @@ class OverlapStore:
     Attributes
     ----------
     geometry : Geometry
-    frequencies : OverlapFrequencies
-    wx, wy : (pixels,) float64
-        Scattering angles of the detector pixels [rad].
-    indptr : (frequencies + 1,) int64
-        Start of every scan frequency's entries.
-    pixel : (entries,) uint16 or uint32
-        Detector pixel k of every entry.
-    g : (entries,) complex64
-        G(k, Q) [electrons].
+    runs : OverlapRuns
+        Which pixel and scan frequency each entry belongs to.
+    g_re, g_im : (entries,) float32
+        Real and imaginary part of G(k, Q) [electrons], on the device.
     total : float
         Electrons on the small detector, in all patterns.
+    device : Device
     """
 
     geometry: Geometry
-    frequencies: OverlapFrequencies
-    wx: np.ndarray
-    wy: np.ndarray
-    indptr: Any
-    pixel: Any
-    g: Any
+    runs: OverlapRuns
+    g_re: Any
+    g_im: Any
     total: float
     device: Device
 
     @property
     def nbytes(self) -> int:
-        """Bytes of the entries."""
-        return int(self.indptr.nbytes + self.pixel.nbytes + self.g.nbytes)
+        """Bytes of the entries and of the table of runs."""
+        tables = (self.runs.pixel, self.runs.side, self.runs.first, self.runs.length)
+        return int(self.g_re.nbytes + self.g_im.nbytes + 4 * tables[0].nbytes)
 
 
 @kernel
-def _count_overlaps(i, qx, qy, wx, wy, limit, n_entries):
-    total = 0
-    for p in range(len(wx)):
-        minus = (wx[p] - qx[i]) ** 2 + (wy[p] - qy[i]) ** 2 < limit
-        plus = (wx[p] + qx[i]) ** 2 + (wy[p] + qy[i]) ** 2 < limit
-        total += 1 if minus or plus else 0
-    n_entries[i] = total
+def _gather_row(
+    i, row_ptr, pixel, first, length, start, n_scan_rows, batch, planes, n_columns, g_re, g_im
+):
+    """Copy the runs of one row, and of one batch of pixels, out of their Fourier planes."""
+    # the row beyond the scan's own repeats the highest frequency, conjugated
+    source = n_scan_rows // 2 if i == n_scan_rows else i
+    sign = -1 if i == n_scan_rows else 1
+    for r in range(row_ptr[i], row_ptr[i + 1]):
+        plane = pixel[r] - batch
+        if plane >= 0 and plane < planes.shape[0]:
+            for j in range(length[r]):
+                value = planes[plane, source * n_columns + first[r] + j]
+                g_re[start[r] + j] = value.real
+                g_im[start[r] + j] = sign * value.imag
 
 
 @kernel
-def _gather_overlaps(i, qx, qy, wx, wy, limit, first, source, conjugate, planes, fill, pixel, g):
-    at = fill[i]
-    for b in range(planes.shape[0]):
-        p = first + b
-        minus = (wx[p] - qx[i]) ** 2 + (wy[p] - qy[i]) ** 2 < limit
-        plus = (wx[p] + qx[i]) ** 2 + (wy[p] + qy[i]) ** 2 < limit
-        if minus or plus:
-            value = planes[b, source[i]]
-            g[at] = value.conjugate() if conjugate[i] else value
-            pixel[at] = p
-            at += 1
-    fill[i] = at
+def _sort_into_images(block, stack, first, size, images):
+    """Turn patterns, side by side, into one image for each pixel."""
+    begin = block * size
+    end = min(begin + size, stack.shape[0])
+    for pixel in range(images.shape[0]):
+        for position in range(begin, end):
+            images[pixel, position] = stack[position, first + pixel]
 
 
 @kernel
-def _sum_overlaps(i, indptr, pixel, g, qx, qy, wx, wy, limit, chi_k, table, triple, sums):
-    """Add up one scan frequency: right, left and triple overlaps, each freed of its aberrations."""
-    right = 0j
-    left = 0j
-    both = 0j
-    for e in range(indptr[i], indptr[i + 1]):
-        p = pixel[e]
-        mx, my = wx[p] - qx[i], wy[p] - qy[i]
-        px, py = wx[p] + qx[i], wy[p] + qy[i]
-        minus = mx * mx + my * my < limit
-        plus = px * px + py * py < limit
-        if minus and not plus:
-            angle = chi_k[p] - chi(mx, my, table)
-            right += g[e] * complex(math.cos(angle), -math.sin(angle))
-        elif plus and not minus:
-            angle = chi(px, py, table) - chi_k[p]
-            left -= g[e] * complex(math.cos(angle), -math.sin(angle))
-        elif triple:
-            # γ = e^ia − e^ib = 2i sin((a − b)/2) e^i(a + b)/2
-            a = chi_k[p] - chi(mx, my, table)
-            b = chi(px, py, table) - chi_k[p]
-            sine = math.sin((a - b) / 2)
-            if 2 * abs(sine) > _GAMMA_THRESHOLD:
-                turned = g[e] * complex(-math.sin((a + b) / 2), -math.cos((a + b) / 2))
-                both += turned if sine > 0 else -turned
-    sums[i, 0] = right
-    sums[i, 1] = left
-    sums[i, 2] = both
-
-
-@kernel
-def _sum_power(i, indptr, g, power):
-    total = 0.0
-    for e in range(indptr[i], indptr[i + 1]):
-        total += g[e].real * g[e].real + g[e].imag * g[e].imag
-    power[i] = total
-
-
-@kernel
-def _evaluate_chi(p, wx, wy, table, values):
-    values[p] = chi(wx[p], wy[p], table)
+def _sum_power(i, row_ptr, first, length, start, g_re, g_im, power):
+    for r in range(row_ptr[i], row_ptr[i + 1]):
+        for j in range(length[r]):
+            re, im = g_re[start[r] + j], g_im[start[r] + j]
+            power[i, first[r] + j] += re * re + im * im
 
 
 def prepare(
@@ -161,64 +123,46 @@ def prepare(
     Raises
     ------
     ParameterError
-        If the scan is a line, all patterns are empty, or the scan step is so coarse that no scan
-        frequency lies in an overlap.
+        If the scan is a line, all patterns are empty, or no scan frequency lies in an overlap.
     """
     if min(scan_shape) < 2:
         raise ParameterError(f"the scan has shape {scan_shape}; ptychography needs two dimensions")
     if total <= 0:
         raise ParameterError("all patterns are empty on the bright-field disk")
     where = get_device(device)
-    frequencies = overlap_frequencies(scan_shape, geometry)
-    coordinates = _coordinates(frequencies, grid.wx, grid.wy, geometry, where)
-    n_entries = where.xp.zeros(len(frequencies), np.int64)
-    _count_overlaps.launch(where, len(frequencies), *coordinates, n_entries)
-    indptr = where.xp.zeros(len(frequencies) + 1, np.int64)
-    indptr[1:] = where.xp.cumsum(n_entries)
-    if int(indptr[-1]) == 0:
+    runs = overlap_runs(scan_shape, grid, geometry)
+    if runs.n_entries == 0:
         raise ParameterError(
-            "no scan frequency lies in a disk overlap: the scan is too small or coarse"
+            f"no scan frequency lies in a disk overlap: a scan of {scan_shape} positions in steps "
+            f"of {geometry.scan_step} Å is too small or too coarse for {geometry.semiangle:g} mrad"
         )
-    pixel, g = _gather(stack, frequencies, coordinates, indptr, where)
-    return OverlapStore(
-        geometry, frequencies, grid.wx, grid.wy, indptr, pixel, g, float(total), where
-    )
+    g_re, g_im = _gather(stack, runs, where)
+    return OverlapStore(geometry, runs, g_re, g_im, float(total), where)
 
 
-def _gather(
-    stack: Any, frequencies: OverlapFrequencies, coordinates: tuple, indptr: Any, where: Device
-) -> tuple[Any, Any]:
-    n_pixels = stack.shape[1]
-    g = where.xp.empty(int(indptr[-1]), np.complex64)
-    pixel = where.xp.empty(len(g), np.uint16 if n_pixels <= 2**16 else np.uint32)
-    fill = indptr[:-1].copy()
-    source, conjugate = where.asarray(frequencies.source), where.asarray(frequencies.conjugate)
-    starts = range(0, n_pixels, _PIXELS_PER_BATCH)
-    for first in track(starts, "Fourier transforms along the scan"):
-        planes = _scan_transforms(stack[:, first : first + _PIXELS_PER_BATCH], frequencies, where)
-        _gather_overlaps.launch(
-            where, len(frequencies), *coordinates, first, source, conjugate, planes, fill, pixel, g
-        )
-    return pixel, g
+def _gather(stack: Any, runs: OverlapRuns, where: Device) -> tuple[Any, Any]:
+    g_re = where.xp.empty(runs.n_entries, np.float32)
+    g_im = where.xp.empty(runs.n_entries, np.float32)
+    tables = (runs.row_ptr, runs.pixel, runs.first, runs.length, runs.start)
+    on_device = tuple(where.asarray(table) for table in tables)
+    n_columns = runs.scan_shape[1] // 2 + 1
+    batches = range(0, stack.shape[1], _PIXELS_PER_BATCH)
+    for batch in track(batches, "Fourier transforms along the scan"):
+        planes = _scan_transforms(stack, batch, runs, where)
+        sizes = (runs.scan_shape[0], batch, planes, n_columns)
+        _gather_row.launch(where, runs.n_rows, *on_device, *sizes, g_re, g_im)
+    return g_re, g_im
 
 
-def _scan_transforms(columns: Any, frequencies: OverlapFrequencies, where: Device) -> Any:
-    """Return the real FFT of each pixel's image, flattened, (pixels, Rx * (Ry // 2 + 1))."""
-    images = where.xp.ascontiguousarray(columns.T).astype(np.float32)
-    images = images.reshape(-1, *frequencies.scan_shape)
-    planes = where.fft.rfft2(images, **where.fft_options())
-    return planes.reshape(len(images), -1)
-
-
-def _coordinates(
-    frequencies: OverlapFrequencies,
-    wx: np.ndarray,
-    wy: np.ndarray,
-    geometry: Geometry,
-    where: Device,
-) -> tuple:
-    arrays = tuple(where.asarray(a) for a in (frequencies.wx, frequencies.wy, wx, wy))
-    return (*arrays, (geometry.semiangle * 1e-3) ** 2)
+def _scan_transforms(stack: Any, first: int, runs: OverlapRuns, where: Device) -> Any:
+    """Return the real FFTs of a batch of pixels' images, flat, (pixels, Rx * (Ry // 2 + 1))."""
+    n_positions = stack.shape[0]
+    n_pixels = min(_PIXELS_PER_BATCH, stack.shape[1] - first)
+    images = where.xp.empty((n_pixels, n_positions), np.float32)
+    n_blocks = -(-n_positions // _POSITIONS_PER_BLOCK)
+    _sort_into_images.launch(where, n_blocks, stack, first, _POSITIONS_PER_BLOCK, images)
+    images = images.reshape(n_pixels, *runs.scan_shape)
+    return where.fft.rfft2(images, **where.fft_options()).reshape(n_pixels, -1)
 
 
 def reconstruct(
@@ -248,39 +192,33 @@ def reconstruct(
     if sideband not in SIDEBANDS:
         raise ParameterError(f"sideband is {sideband!r}; it must be one of {', '.join(SIDEBANDS)}")
     where = store.device
-    sums = _weighted_sums(store, aberrations, triple_overlap)
-    spectrum = _spectrum(store, sums, sideband)
-    n_positions = math.prod(store.frequencies.scan_shape)
-    image = where.fft.ifft2(spectrum, **where.fft_options()) * (n_positions / store.total)
-    image = where.asnumpy(image)
-    amplitude = np.abs(image)
-    # exp(i·angle) is image/|image|, but for an empty pixel
-    phasor = np.divide(image, amplitude, out=np.ones_like(image), where=amplitude > 0)
-    return ((2 - amplitude) * phasor).astype(np.complex64)
+    spectrum = _spectrum(store, _sums(store, aberrations, triple_overlap), sideband)
+    image = where.fft.ifft2(spectrum, overwrite_x=True, **where.fft_options())
+    scale = math.prod(store.runs.scan_shape) / store.total
+    finish_object.launch(where, len(image), image, np.float32(scale))
+    return where.asnumpy(image)
 
 
-def _weighted_sums(store: OverlapStore, aberrations: Aberrations, triple_overlap: bool) -> Any:
-    where, geometry = store.device, store.geometry
-    relative = aberrations.relative_to_detector(geometry.rotation, geometry.transpose)
-    table = where.asarray(relative.chi_table(geometry.wavelength))
-    *arrays, limit = _coordinates(store.frequencies, store.wx, store.wy, geometry, where)
-    chi_k = where.xp.empty(len(store.wx), np.float64)
-    _evaluate_chi.launch(where, len(store.wx), arrays[2], arrays[3], table, chi_k)
-    sums = where.xp.empty((len(store.frequencies), 3), np.complex128)
-    _sum_overlaps.launch(
-        where,
-        len(store.frequencies),
-        store.indptr,
-        store.pixel,
-        store.g,
-        *arrays,
-        limit,
-        chi_k,
-        table,
-        triple_overlap,
-        sums,
+def _sums(store: OverlapStore, aberrations: Aberrations, triple_overlap: bool) -> Any:
+    """Return the sums over right, left and triple overlaps, (3, rows, Ry // 2 + 1) complex64."""
+    where, runs = store.device, store.runs
+    table = where.asarray(aberrations.chi_table(store.geometry.wavelength))
+    kx, ky = where.asarray(runs.kx), where.asarray(runs.ky)
+    chi_k = where.xp.empty(len(runs.kx), np.float64)
+    evaluate_chi.launch(where, len(runs.kx), kx, ky, table, chi_k)
+    tables = (runs.row_ptr, runs.pixel, runs.side, runs.first, runs.length, runs.start)
+    arguments = (
+        *(where.asarray(a) for a in tables),
+        *(store.g_re, store.g_im, kx, ky, chi_k, table),
+        *(where.asarray(runs.row_wx), where.asarray(runs.column_wy)),
+        *(runs.scan_shape[0], runs.n_regular),
     )
-    return sums
+    shape = (3, runs.n_rows, runs.scan_shape[1] // 2 + 1)
+    re, im = where.xp.zeros(shape, np.float32), where.xp.zeros(shape, np.float32)
+    add_double_overlaps.launch(where, runs.n_rows, *arguments, re, im)
+    if triple_overlap:
+        add_triple_overlaps.launch(where, runs.n_rows, *arguments, re, im)
+    return re + np.complex64(1j) * im
 
 
 def _spectrum(store: OverlapStore, sums: Any, sideband: str) -> Any:
@@ -289,33 +227,46 @@ def _spectrum(store: OverlapStore, sums: Any, sideband: str) -> Any:
     γ(k, −Q) = −γ*(k, Q), and the double overlaps swap sides: the value at −Q is minus the conjugate
     of the other side's value at Q.
     """
-    where, frequencies = store.device, store.frequencies
-    right, left, both = sums[:, 0], sums[:, 1], sums[:, 2]
-    here, there = {
-        "both": (right + left + both, right + left + both),
-        "right": (2 * right + both, 2 * left + both),
-        "left": (2 * left + both, 2 * right + both),
-    }[sideband]
-    spectrum = where.xp.zeros(math.prod(frequencies.scan_shape), np.complex64)
-    spectrum[where.asarray(frequencies.target)] = here
-    paired = frequencies.mirror != NO_MIRROR
-    spectrum[where.asarray(frequencies.mirror[paired])] = -there[where.asarray(paired)].conj()
-    spectrum[0] = store.total
-    return spectrum.reshape(frequencies.scan_shape)
+    runs, xp = store.runs, store.device.xp
+    n_rows, n_columns = runs.scan_shape
+    right, left, triple = sums
+    if sideband == "both":
+        here = there = right + left + triple
+    else:
+        one, other = (right, left) if sideband == "right" else (left, right)
+        here, there = 2 * one + triple, 2 * other + triple
+    spectrum = xp.empty((n_rows, n_columns), np.complex64)
+    spectrum[:, : here.shape[1]] = here[:n_rows]
+    n_paired = runs.n_regular - 1
+    mirrored = -there[:n_rows, 1 : n_paired + 1].conj()
+    # row −i, column −c
+    spectrum[:, n_columns - n_paired :] = xp.roll(mirrored[::-1, ::-1], 1, axis=0)
+    if n_rows % 2 == 0:
+        spectrum[n_rows // 2, n_columns - n_paired :] = here[n_rows, 1 : n_paired + 1][::-1]
+    spectrum[0, 0] = store.total
+    return spectrum
 
 
 def aperture_function(
     store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations
 ) -> np.ndarray:
     """Return A(k) = exp(−iχ(k)) inside the aperture, on the small detector, complex64."""
-    geometry = store.geometry
-    relative = aberrations.relative_to_detector(geometry.rotation, geometry.transpose)
-    table = relative.chi_table(geometry.wavelength)
-    values = np.empty(len(grid.wx))
-    _evaluate_chi.launch(get_device("cpu"), len(values), grid.wx, grid.wy, table, values)
+    runs = store.runs
+    values = np.empty(len(runs.kx))
+    table = aberrations.chi_table(store.geometry.wavelength)
+    evaluate_chi.launch(get_device("cpu"), len(values), runs.kx, runs.ky, table, values)
     aperture = np.zeros(grid.shape, np.complex64)
     aperture.ravel()[grid.pixels] = np.exp(-1j * values)
     return aperture
+
+
+def power_spectrum(store: OverlapStore) -> np.ndarray:
+    """Return Σ|G|² over the overlaps of every scan frequency, (Rx, Ry // 2 + 1) float32."""
+    where, runs = store.device, store.runs
+    power = where.xp.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
+    tables = (where.asarray(a) for a in (runs.row_ptr, runs.first, runs.length, runs.start))
+    _sum_power.launch(where, runs.n_rows, *tables, store.g_re, store.g_im, power)
+    return where.asnumpy(power)[: runs.scan_shape[0]]
 
 
 def strongest_trotters(
@@ -334,30 +285,29 @@ def strongest_trotters(
     images : (n, m, m) complex64
         On the small detector, strongest first, zero outside overlaps [electrons].
     qx, qy : (n,) float64
-        Scan frequencies in the detector's frame [Å⁻¹].
+        Scan frequencies along the scan's (row, column) [Å⁻¹].
     """
-    where, frequencies = store.device, store.frequencies
-    if not 0 < n <= len(frequencies):
-        raise ParameterError(f"{n} trotters were asked for; there are {len(frequencies)}")
     power = power_spectrum(store)
-    power[frequencies.conjugate] = 0  # their partners show the same
-    chosen = np.argsort(-power)[:n]
-    indptr = where.asnumpy(store.indptr)
-    images = np.zeros((n, grid.shape[0] * grid.shape[1]), np.complex64)
-    for image, i in zip(images, chosen, strict=True):
-        entries = slice(int(indptr[i]), int(indptr[i + 1]))
-        image[grid.pixels[where.asnumpy(store.pixel[entries])]] = where.asnumpy(store.g[entries])
+    if not 0 < n <= np.count_nonzero(power):
+        raise ParameterError(
+            f"{n} trotters were asked for; there are {np.count_nonzero(power)} scan frequencies"
+        )
+    rows, columns = np.unravel_index(np.argsort(-power, axis=None)[:n], power.shape)
+    images = [_trotter(store, grid, *place) for place in zip(rows, columns, strict=True)]
     wavelength = store.geometry.wavelength
-    return (
-        images.reshape(n, *grid.shape),
-        frequencies.wx[chosen] / wavelength,
-        frequencies.wy[chosen] / wavelength,
-    )
+    qx, qy = store.runs.row_wx[rows] / wavelength, store.runs.column_wy[columns] / wavelength
+    return np.stack(images), qx, qy
 
 
-def power_spectrum(store: OverlapStore) -> np.ndarray:
-    """Return Σ|G|² over the overlaps of every stored scan frequency, (frequencies,) float64."""
-    where = store.device
-    power = where.xp.empty(len(store.frequencies), np.float64)
-    _sum_power.launch(where, len(store.frequencies), store.indptr, store.g, power)
-    return where.asnumpy(power)
+def _trotter(store: OverlapStore, grid: ApertureGrid, row: int, column: int) -> np.ndarray:
+    """Return the stored entries of one scan frequency as an image on the small detector."""
+    runs = store.runs
+    mine = slice(runs.row_ptr[row], runs.row_ptr[row + 1])
+    offset = column - runs.first[mine]
+    hit = np.flatnonzero((offset >= 0) & (offset < runs.length[mine]))
+    entries = runs.start[mine.start : mine.stop][hit] + offset[hit]
+    asnumpy = store.device.asnumpy
+    image = np.zeros(grid.shape[0] * grid.shape[1], np.complex64)
+    values = asnumpy(store.g_re[entries]) + 1j * asnumpy(store.g_im[entries])
+    image[grid.pixels[runs.pixel[mine][hit]]] = values
+    return image.reshape(grid.shape)
