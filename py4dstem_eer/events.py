@@ -37,11 +37,14 @@ class EventStore:
         Electrons of each entry; one each when missing.
     metadata : mapping, optional
         What the file says beside the events; values with units are (value, unit) pairs.
+    trusted : bool
+        The lists are known to keep the invariants; only for code that made them so. Compiled
+        loops rely on them without checking again.
 
     Raises
     ------
     EventRangeError
-        If the arrays do not fit together. `validate` checks their content.
+        If the arrays do not fit together, or an event breaks an invariant; see `validate`.
     """
 
     def __init__(
@@ -52,6 +55,8 @@ class EventStore:
         indices: np.ndarray,
         counts: np.ndarray | None = None,
         metadata: Mapping[str, Any] | None = None,
+        *,
+        trusted: bool = False,
     ) -> None:
         self._describe(scan_shape, detector_shape, metadata)
         n_pixels = self.detector_shape[0] * self.detector_shape[1]
@@ -66,7 +71,9 @@ class EventStore:
         dtype = event_lists.index_dtype(n_pixels)
         self._indptr = _read_only(indptr)
         self._indices = _read_only(_as_indices(indices, dtype))
-        self._counts = None if counts is None else _read_only(np.ascontiguousarray(counts))
+        self._counts = None if counts is None else _read_only(_as_counts(counts))
+        if not trusted:
+            _validate_block(self, first_row=0)
 
     def _describe(
         self,
@@ -207,6 +214,7 @@ class EventStore:
             self._indices[entries],
             counts,
             self.metadata,
+            trusted=True,
         )
 
     def blocks(self) -> Iterator[tuple[int, EventStore]]:
@@ -228,7 +236,9 @@ class EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, in that order."""
         patterns = (rows[:, None] * self.scan_shape[1] + columns[None, :]).ravel()
         lists = event_lists.gathered(self.indptr, self.indices, self.counts, patterns)
-        return EventStore((len(rows), len(columns)), self.detector_shape, *lists, self.metadata)
+        return EventStore(
+            (len(rows), len(columns)), self.detector_shape, *lists, self.metadata, trusted=True
+        )
 
     def pattern(self, rx: int, ry: int) -> np.ndarray:
         """Return one dense diffraction pattern, (Qx, Qy), as a new writable array."""
@@ -244,7 +254,8 @@ class EventStore:
         """Return the events on another detector: cropped, binned, centred, masked by the map."""
         check_map_fits(pixel_map, self.detector_shape)
         lists = event_lists.mapped(self.indptr, self.indices, self.counts, pixel_map)
-        return EventStore(self.scan_shape, pixel_map.target_shape, *lists, self.metadata)
+        shape = pixel_map.target_shape
+        return EventStore(self.scan_shape, shape, *lists, self.metadata, trusted=True)
 
     def reshaped(self, scan_shape: Shape2D) -> EventStore:
         """Return the same patterns as a scan of another shape."""
@@ -252,13 +263,14 @@ class EventStore:
         if math.prod(scan_shape) != self.n_patterns:
             raise ParameterError(f"{self.n_patterns} patterns do not fill a scan of {scan_shape}")
         lists = (self.indptr, self.indices, self.counts)
-        return EventStore(scan_shape, self.detector_shape, *lists, self.metadata)
+        shape = self.detector_shape
+        return EventStore(scan_shape, shape, *lists, self.metadata, trusted=True)
 
     def with_metadata(self, **items: Any) -> EventStore:
         """Return the same events with metadata items added."""
-        lists = (self.indptr, self.indices, self.counts)
         metadata = {**self.metadata, **items}
-        return EventStore(self.scan_shape, self.detector_shape, *lists, metadata)
+        lists = (self.indptr, self.indices, self.counts)
+        return EventStore(self.scan_shape, self.detector_shape, *lists, metadata, trusted=True)
 
     def validate(self) -> None:
         """Check every invariant.
@@ -348,6 +360,15 @@ def _as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:
                 f"flat detector indices of this detector fit {dtype}"
             )
     return np.ascontiguousarray(indices, dtype)
+
+
+def _as_counts(counts: Any) -> np.ndarray:
+    counts = np.ascontiguousarray(counts)
+    if counts.dtype.kind != "u":
+        if counts.dtype.kind != "i" or (counts.size and counts.min() < 0):
+            raise EventRangeError(f"the counts are {counts.dtype}; give whole positive numbers")
+        counts = counts.astype(event_lists.count_dtype(int(counts.max(initial=1))))
+    return counts
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:

@@ -387,10 +387,14 @@ BROKEN = {
 
 
 @pytest.mark.parametrize("name", BROKEN)
-def test_validate_names_the_position(name):
+def test_broken_lists_are_refused_with_their_position(name):
     (indptr, indices, counts), message = BROKEN[name]
     counts = counts if counts is None else np.array(counts, np.uint8)
-    store = EventStore((2, 2), (3, 4), indptr, np.array(indices), counts)
+    arguments = ((2, 2), (3, 4), indptr, np.array(indices), counts)
+    with pytest.raises(EventRangeError) as error:
+        EventStore(*arguments)
+    assert f"scan position {message}" in str(error.value)
+    store = EventStore(*arguments, trusted=True)
     with pytest.raises(EventRangeError) as error:
         store.validate()
     assert f"scan position {message}" in str(error.value)
@@ -401,7 +405,8 @@ def test_validate_names_the_position_in_a_stream(cube):
     good = store._source.events.read_rows(3, 4)
     indices = good.indices.copy()
     indices[good.indptr[2] : good.indptr[2] + 2] = indices[good.indptr[2]]
-    bad = EventStore(good.scan_shape, good.detector_shape, good.indptr, indices, good.counts)
+    lists = (good.indptr, indices, good.counts)
+    bad = EventStore(good.scan_shape, good.detector_shape, *lists, trusted=True)
     store._source.replaced = {3: bad}
     with pytest.raises(EventRangeError, match=r"scan position \(3, 2\)"):
         store.validate()
@@ -417,10 +422,12 @@ def test_validate_names_the_position_in_a_stream(cube):
         ([0, 0, 0, 0, 1], [-1], None),
         ([0, 0, 0, 0, 1], [65536 + 3], None),
         ([0, 0, 0, 0, 1], [1.0], None),
+        ([0, 0, 0, 0, 1], [1], [-1]),
+        ([0, 0, 0, 0, 1], [1], [1.5]),
     ],
 )
 def test_arrays_must_fit(lists):
-    counts = lists[2] if lists[2] is None else np.array(lists[2], np.uint8)
+    counts = lists[2] if lists[2] is None else np.array(lists[2])
     with pytest.raises(EventRangeError):
         EventStore((2, 2), (3, 4), lists[0], np.array(lists[1]), counts)
 

@@ -89,6 +89,7 @@ class StempySource:
             self.detector_shape,
             *assembly.lists(),
             metadata=self.metadata,
+            trusted=True,  # the gatherer checks ranges, the assembly sorts and merges
         )
 
     def check(self, skip: bool) -> None:
