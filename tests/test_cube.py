@@ -167,7 +167,7 @@ def test_only_events_make_a_cube(events):
 # dense and back
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(dense_cubes())
 def test_dense_round_trip(data):
     sparse = SparseDataCube.from_dense(data, name="mine")
@@ -283,7 +283,7 @@ def test_mean_and_max_patterns(cubes):
         assert sparse.tree(ours.name) is ours
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(dense_cubes())
 def test_mean_and_max_patterns_of_random_cubes(data):
     sparse, dense = SparseDataCube.from_dense(data), DataCube(data)
@@ -363,7 +363,7 @@ def test_calibrated_virtual_images(cubes, mode, geometry):
         assert_same_image(cubes, mode, geometry, calibrated=True, centered=True)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data(), dense_cubes())
 def test_virtual_images_of_random_cubes(data, dense):
     kind = data.draw(st.sampled_from([bool, np.float32, np.complex128, np.int16]))
@@ -372,7 +372,7 @@ def test_virtual_images_of_random_cubes(data, dense):
     np.testing.assert_allclose(image.data, (dense * mask).sum((2, 3)), rtol=1e-6, atol=1e-6)
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data(), dense_cubes(), st.booleans())
 def test_shifted_images_of_random_cubes(data, dense, subpixel):
     shifts = hnp.arrays(float, dense.shape[:2], elements=st.floats(-20, 20, width=32))
@@ -502,7 +502,7 @@ def test_binned_counts_do_not_overflow():
     np.testing.assert_array_equal(SparseDataCube.from_dense(data).bin_Q(4).data[0, 1], [[3200]])
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=15, deadline=None)
 @given(st.data(), dense_cubes())
 def test_binning_random_cubes(data, dense):
     factor = data.draw(st.integers(1, min(dense.shape[2:])))

@@ -245,7 +245,7 @@ def test_reductions_equal_numpy(name, axis, streamed):
         assert got.shape == expected.shape
 
 
-@settings(max_examples=60, deadline=None)
+@settings(max_examples=30, deadline=None)
 @given(cubes(), st.sampled_from(AXES), st.sampled_from(["sum", "mean", "max", "min"]))
 def test_reductions_of_random_cubes(dense, axis, name):
     got = getattr(np, name)(view_of(dense), axis=axis)
