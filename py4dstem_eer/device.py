@@ -1,16 +1,22 @@
 """Where arrays live and how a kernel starts: the only file that knows cupy and numba.cuda.
 
 A kernel is one scalar function ``body(i, *arrays)`` that computes everything that belongs to item
-``i``. The same text is compiled for the CPU (a ``prange`` loop over the items) and for NVIDIA GPUs
-(one thread per item), so both give the same result by construction.
+``i``. The same text is compiled for the CPU (a loop over items in each of several threads) and for
+NVIDIA GPUs (one thread per item), so both give the same result by construction.
+
+On the CPU the threads are Python's, and the compiled loops release its lock: that takes a fraction
+of the compile time of numba's own parallel loops, and several threads of a program may launch
+kernels at once, which not every threading layer of numba allows.
 """
 
 from __future__ import annotations
 
 import functools
 import inspect
+import itertools
 import types
 from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -23,12 +29,14 @@ from .errors import DeviceError, ParameterError
 GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
 THREADS_PER_BLOCK = 128
 
-# prange counts in unsigned integers, which would turn sums with signed ones into floats
 _CPU_LAUNCHER = """
-def {name}(n_items, {arrays}):
-    for i in prange(n_items):
-        body(int64(i), {arrays})
+def {name}(begin, end, {arrays}):
+    for i in range(begin, end):
+        body(i, {arrays})
 """
+
+#: Parts that a thread works on one after another; many, so that none waits for the slowest.
+_PARTS_PER_THREAD = 8
 
 _GPU_LAUNCHER = """
 def {name}(n_items, {arrays}):
@@ -71,7 +79,7 @@ class Device:
 
     def fft_options(self) -> dict[str, int]:
         """Return the keyword arguments that let the FFT library use all CPU cores."""
-        return {"workers": numba.get_num_threads()} if self.name == "cpu" else {}
+        return {"workers": n_threads()} if self.name == "cpu" else {}
 
 
 def get_device(name: str) -> Device:
@@ -125,6 +133,28 @@ def _simulating() -> bool:
     return bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
+@functools.cache
+def _pool() -> ThreadPoolExecutor:
+    return ThreadPoolExecutor(n_threads(), thread_name_prefix="py4dstem_eer")
+
+
+def n_threads() -> int:
+    """Return how many CPU threads kernels use; NUMBA_NUM_THREADS sets it."""
+    return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
+
+
+def _run_in_threads(launcher: Callable[..., None], n_items: int, arrays: tuple) -> None:
+    n_parts = min(n_items, _PARTS_PER_THREAD * n_threads())
+    if n_threads() == 1 or n_parts == 1:
+        launcher(0, n_items, *arrays)
+        return
+    edges = [n_items * part // n_parts for part in range(n_parts + 1)]
+    launcher(0, 0, *arrays)  # compiles, once and not in every thread
+    parts = [_pool().submit(launcher, a, b, *arrays) for a, b in itertools.pairwise(edges)]
+    for part in parts:
+        part.result()
+
+
 def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
     """Return a function whose scalar helpers are plain Python, for the CUDA simulator.
 
@@ -152,7 +182,7 @@ class Kernel:
         if n_items == 0:
             return
         if device.name == "cpu":
-            self._cpu_launcher(n_items, *arrays)
+            _run_in_threads(self._cpu_launcher, n_items, arrays)
         else:
             blocks = -(-n_items // THREADS_PER_BLOCK)
             self._gpu_launcher[blocks, THREADS_PER_BLOCK](n_items, *arrays)
@@ -166,9 +196,7 @@ class Kernel:
             "error_model": "numpy",
         }
         body = numba.njit(**options)(self.body)
-        names = {"prange": numba.prange, "int64": np.int64, "body": body}
-        launcher = self._define(_CPU_LAUNCHER, names)
-        return numba.njit(parallel=True, **options)(launcher)
+        return numba.njit(**options)(self._define(_CPU_LAUNCHER, {"body": body}))
 
     @functools.cached_property
     def _gpu_launcher(self) -> Any:

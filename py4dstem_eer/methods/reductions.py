@@ -8,11 +8,10 @@ from __future__ import annotations
 
 from typing import Any
 
-import numba
 import numpy as np
 
 from ..detector import DROPPED, PixelMap
-from ..device import Device, get_device, kernel
+from ..device import Device, get_device, kernel, n_threads
 from ..errors import ParameterError
 from ..events import EventStore, check_map_fits
 from ..progress import track
@@ -213,7 +212,7 @@ def lists_on(block: EventStore, where: Device) -> tuple:
 
 def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
     """Run a reduction over patterns with one accumulator, and one range of patterns, a thread."""
-    n_parts = max(1, min(numba.get_num_threads(), block.n_patterns))
+    n_parts = max(1, min(n_threads(), block.n_patterns))
     # equal numbers of events, not of patterns
     shares = np.linspace(0, len(block.indices), n_parts + 1)[1:-1]
     bounds = np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns].astype(np.int64)
