@@ -187,6 +187,10 @@ class Kernel:
             blocks = -(-n_items // THREADS_PER_BLOCK)
             self._gpu_launcher[blocks, THREADS_PER_BLOCK](n_items, *arrays)
 
+    def on_cpu(self, n_items: int, *arrays: Any) -> None:
+        """Run the body for every item on the CPU, for code that has no use for a GPU."""
+        self.launch(_cpu(), n_items, *arrays)
+
     @functools.cached_property
     def _cpu_launcher(self) -> Callable[..., None]:
         options: dict[str, Any] = {

@@ -24,8 +24,9 @@ import json
 from collections.abc import Mapping
 from typing import Any
 
-import numba
 import numpy as np
+
+from .device import kernel
 
 GROUP_NAME = "electron_events"
 LAYOUT_VERSION = 1
@@ -35,31 +36,37 @@ ACQUISITION = "acquisition_json"
 ROW_ELECTRONS, LARGEST_COUNT = "electrons_per_row", "largest_count"
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def encode_gaps(indptr, indices, gaps):
-    """Write the distances between the sorted indices of every pattern."""
-    for p in numba.prange(len(indptr) - 1):
-        previous = 0
-        for e in range(indptr[p], indptr[p + 1]):
-            gaps[e] = indices[e] - previous
-            previous = indices[e]
+def encode_gaps(indptr: np.ndarray, indices: np.ndarray, gaps: np.ndarray) -> None:
+    """Write the distances between the sorted indices of every pattern into `gaps`."""
+    _encode_pattern.on_cpu(len(indptr) - 1, indptr, indices, gaps)
 
 
-@numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-def decode_gaps(indptr, gaps, indices):
+def decode_gaps(indptr: np.ndarray, gaps: np.ndarray, indices: np.ndarray) -> int:
     """Undo `encode_gaps`; return the largest sum met, which tells damaged data.
 
     A pixel that comes twice in a pattern is damage too, and counts as a sum beyond any detector.
     """
     largest = np.zeros(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        index, repeated = np.int64(0), False
-        for e in range(indptr[p], indptr[p + 1]):
-            repeated |= gaps[e] == 0 and e > indptr[p]
-            index += gaps[e]
-            indices[e] = index
-        largest[p] = np.iinfo(np.int64).max if repeated else index
-    return largest.max() if len(largest) > 0 else 0
+    _decode_pattern.on_cpu(len(largest), indptr, gaps, indices, largest)
+    return int(largest.max(initial=0))
+
+
+@kernel
+def _encode_pattern(p, indptr, indices, gaps):
+    previous = 0
+    for e in range(indptr[p], indptr[p + 1]):
+        gaps[e] = indices[e] - previous
+        previous = indices[e]
+
+
+@kernel
+def _decode_pattern(p, indptr, gaps, indices, largest):
+    index, repeated = np.int64(0), False
+    for e in range(indptr[p], indptr[p + 1]):
+        repeated |= gaps[e] == 0 and e > indptr[p]
+        index += gaps[e]
+        indices[e] = index
+    largest[p] = np.iinfo(np.int64).max if repeated else index
 
 
 def dump_acquisition(metadata: Mapping[str, Any]) -> str:

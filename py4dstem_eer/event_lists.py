@@ -7,13 +7,10 @@ strictly inside each pattern.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
 from .detector import DROPPED, PixelMap
-
-_njit = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
-_serial = numba.njit(cache=True, nogil=True, error_model="numpy")
+from .device import kernel, scalar_function
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 #: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
@@ -33,9 +30,11 @@ def count_dtype(largest: int) -> np.dtype:
     return np.dtype(np.uint64)
 
 
-def is_canonical(indptr: np.ndarray, indices: np.ndarray) -> bool:
-    """Return whether every pattern's indices ascend strictly."""
-    return bool(_ascending(indptr, indices).all())
+def ascending(indptr: np.ndarray, indices: np.ndarray) -> np.ndarray:
+    """Return for every pattern whether its indices ascend strictly, (patterns,) bool."""
+    result = np.empty(len(indptr) - 1, np.bool_)
+    _ascending.on_cpu(len(result), indptr, indices, result)
+    return result
 
 
 def canonical(
@@ -55,12 +54,13 @@ def canonical(
     indptr, indices, counts
         `counts` is None if every entry is one electron.
     """
-    ascending = _ascending(indptr, indices)
-    if not ascending.all():
+    ordered = ascending(indptr, indices)
+    if not ordered.all():
         sums = _sum_dtype(counts)
         weights = np.ones(len(indices), sums) if counts is None else counts.astype(sums)
         merged = indices.copy()
-        lengths = _sort_and_merge(indptr, merged, weights, ascending)
+        lengths = np.empty(len(ordered), np.int64)
+        _sort_and_merge.on_cpu(len(ordered), indptr, merged, weights, ordered, lengths)
         indptr, indices, counts = _compact(indptr, lengths, merged, weights)
     return indptr, indices, smallest_counts(counts)
 
@@ -80,7 +80,11 @@ def _sum_dtype(counts: np.ndarray | None) -> type[np.unsignedinteger]:
 
 def electrons_per_pattern(indptr: np.ndarray, counts: np.ndarray | None) -> np.ndarray:
     """Return the number of electrons of every pattern, (patterns,) int64."""
-    return np.diff(indptr) if counts is None else _sum_counts(indptr, counts)
+    if counts is None:
+        return np.diff(indptr)
+    sums = np.empty(len(indptr) - 1, np.int64)
+    _sum_counts.on_cpu(len(sums), indptr, counts, sums)
+    return sums
 
 
 def mapped(
@@ -89,13 +93,15 @@ def mapped(
     """Relabel every event by `pixel_map`, dropping what it drops; the result is canonical."""
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     out = np.empty(len(indices), index_dtype(n_target))
+    lengths = np.empty(len(indptr) - 1, np.int64)
     if pixel_map.keeps_order:
+        relabel = _map_in_order
         weights = counts if counts is None else np.empty_like(counts)
-        lengths = _map_in_order(indptr, indices, counts, pixel_map.lut, out, weights)
     else:
+        relabel = _map_by_counting if n_target <= _SCRATCH_PIXELS else _map_by_sorting
         weights = np.empty(len(indices), _sum_dtype(counts))
-        binning = _map_by_counting if n_target <= _SCRATCH_PIXELS else _map_by_sorting
-        lengths = binning(indptr, indices, counts, pixel_map.lut, out, weights, n_target)
+    lists = (indptr, indices, counts, pixel_map.lut, out, weights)
+    relabel.on_cpu(len(lengths), *lists, n_target, lengths)
     indptr, indices, counts = _compact(indptr, lengths, out, weights)
     return indptr, indices, smallest_counts(counts)
 
@@ -107,11 +113,11 @@ def gathered(
     new_indptr = np.zeros(len(patterns) + 1, np.int64)
     np.cumsum(np.diff(indptr)[patterns], out=new_indptr[1:])
     new_indices = np.empty(new_indptr[-1], indices.dtype)
-    _copy_patterns(indptr, indices, patterns, new_indptr, new_indices)
+    _copy_patterns.on_cpu(len(patterns), indptr, indices, patterns, new_indptr, new_indices)
     if counts is None:
         return new_indptr, new_indices, None
     new_counts = np.empty(new_indptr[-1], counts.dtype)
-    _copy_patterns(indptr, counts, patterns, new_indptr, new_counts)
+    _copy_patterns.on_cpu(len(patterns), indptr, counts, patterns, new_indptr, new_counts)
     return new_indptr, new_indices, smallest_counts(new_counts)
 
 
@@ -128,52 +134,44 @@ def _compact(indptr, lengths, indices, counts):
     if new_indptr[-1] == indptr[-1]:
         return new_indptr, indices, counts
     new_indices = np.empty(new_indptr[-1], indices.dtype)
-    _copy_starts(indptr, indices, new_indptr, new_indices)
+    _copy_starts.on_cpu(len(lengths), indptr, indices, new_indptr, new_indices)
     if counts is None:
         return new_indptr, new_indices, None
     new_counts = np.empty(new_indptr[-1], counts.dtype)
-    _copy_starts(indptr, counts, new_indptr, new_counts)
+    _copy_starts.on_cpu(len(lengths), indptr, counts, new_indptr, new_counts)
     return new_indptr, new_indices, new_counts
 
 
-@_njit
-def _sum_counts(indptr, counts):
-    sums = np.empty(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        total = 0
-        for e in range(indptr[p], indptr[p + 1]):
-            total += counts[e]
-        sums[p] = total
-    return sums
+@kernel
+def _sum_counts(p, indptr, counts, sums):
+    total = 0
+    for e in range(indptr[p], indptr[p + 1]):
+        total += counts[e]
+    sums[p] = total
 
 
-@_njit
-def _ascending(indptr, indices):
-    result = np.empty(len(indptr) - 1, np.bool_)
-    for p in numba.prange(len(indptr) - 1):
-        ordered = True
-        for e in range(indptr[p] + 1, indptr[p + 1]):
-            ordered &= indices[e] > indices[e - 1]
-        result[p] = ordered
-    return result
+@kernel
+def _ascending(p, indptr, indices, result):
+    ordered = True
+    for e in range(indptr[p] + 1, indptr[p + 1]):
+        ordered &= indices[e] > indices[e - 1]
+    result[p] = ordered
 
 
-@_njit
-def _copy_patterns(indptr, values, patterns, new_indptr, out):
-    for j in numba.prange(len(patterns)):
-        start = indptr[patterns[j]]
-        for e in range(new_indptr[j + 1] - new_indptr[j]):
-            out[new_indptr[j] + e] = values[start + e]
+@kernel
+def _copy_patterns(j, indptr, values, patterns, new_indptr, out):
+    start = indptr[patterns[j]]
+    for e in range(new_indptr[j + 1] - new_indptr[j]):
+        out[new_indptr[j] + e] = values[start + e]
 
 
-@_njit
-def _copy_starts(indptr, values, new_indptr, out):
-    for p in numba.prange(len(indptr) - 1):
-        for e in range(new_indptr[p + 1] - new_indptr[p]):
-            out[new_indptr[p] + e] = values[indptr[p] + e]
+@kernel
+def _copy_starts(p, indptr, values, new_indptr, out):
+    for e in range(new_indptr[p + 1] - new_indptr[p]):
+        out[new_indptr[p] + e] = values[indptr[p] + e]
 
 
-@_serial
+@scalar_function
 def _merge_sorted(start, stop, indices, counts):
     """Merge equal neighbours of a sorted pattern in place and return the new length."""
     if start == stop:
@@ -189,7 +187,7 @@ def _merge_sorted(start, stop, indices, counts):
     return last - start + 1
 
 
-@_serial
+@scalar_function
 def _insertion_sort(start, stop, indices, counts):
     for e in range(start + 1, stop):
         index, count = indices[e], counts[e]
@@ -202,7 +200,7 @@ def _insertion_sort(start, stop, indices, counts):
         counts[at] = count
 
 
-@_serial
+@scalar_function
 def _radix_pass(shift, keys, values, sorted_keys, sorted_values):
     """Sort stably by the 8 bits above `shift`."""
     starts = np.zeros(257, np.int64)
@@ -217,7 +215,7 @@ def _radix_pass(shift, keys, values, sorted_keys, sorted_values):
         starts[digit] += 1
 
 
-@_serial
+@scalar_function
 def _sort_pattern(start, stop, indices, counts):
     """Sort one pattern in place: linear in its events, as detector indices have few bits."""
     if stop - start <= 32:
@@ -233,66 +231,54 @@ def _sort_pattern(start, stop, indices, counts):
         shift += np.uint32(16)
 
 
-@_njit
-def _sort_and_merge(indptr, indices, counts, ascending):
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        start, stop = indptr[p], indptr[p + 1]
-        if ascending[p]:
-            lengths[p] = stop - start
-        else:
-            _sort_pattern(start, stop, indices, counts)
-            lengths[p] = _merge_sorted(start, stop, indices, counts)
-    return lengths
+@kernel
+def _sort_and_merge(p, indptr, indices, counts, ascending, lengths):
+    start, stop = indptr[p], indptr[p + 1]
+    if ascending[p]:
+        lengths[p] = stop - start
+    else:
+        _sort_pattern(start, stop, indices, counts)
+        lengths[p] = _merge_sorted(start, stop, indices, counts)
 
 
-@_njit
-def _map_in_order(indptr, indices, counts, lut, out, weights):
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        at = indptr[p]
-        for e in range(indptr[p], indptr[p + 1]):
-            target = lut[indices[e]]
-            if target != DROPPED:
-                out[at] = target
-                if counts is not None:
-                    weights[at] = counts[e]
-                at += 1
-        lengths[p] = at - indptr[p]
-    return lengths
+@kernel
+def _map_in_order(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
+    at = indptr[p]
+    for e in range(indptr[p], indptr[p + 1]):
+        target = lut[indices[e]]
+        if target != DROPPED:
+            out[at] = target
+            if counts is not None:
+                weights[at] = counts[e]
+            at += 1
+    lengths[p] = at - indptr[p]
 
 
-@_njit
-def _map_by_sorting(indptr, indices, counts, lut, out, weights, n_target):
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        start = indptr[p]
-        at = start
-        for e in range(start, indptr[p + 1]):
-            target = lut[indices[e]]
-            if target != DROPPED:
-                out[at] = target
-                weights[at] = 1 if counts is None else counts[e]
-                at += 1
-        _sort_pattern(start, at, out, weights)
-        lengths[p] = _merge_sorted(start, at, out, weights)
-    return lengths
+@kernel
+def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
+    start = indptr[p]
+    at = start
+    for e in range(start, indptr[p + 1]):
+        target = lut[indices[e]]
+        if target != DROPPED:
+            out[at] = target
+            weights[at] = 1 if counts is None else counts[e]
+            at += 1
+    _sort_pattern(start, at, out, weights)
+    lengths[p] = _merge_sorted(start, at, out, weights)
 
 
-@_njit
-def _map_by_counting(indptr, indices, counts, lut, out, weights, n_target):
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    for p in numba.prange(len(indptr) - 1):
-        scratch = np.zeros(n_target, weights.dtype)
-        for e in range(indptr[p], indptr[p + 1]):
-            target = lut[indices[e]]
-            if target != DROPPED:
-                scratch[target] += 1 if counts is None else counts[e]
-        at = indptr[p]
-        for target in range(n_target):
-            if scratch[target] > 0:
-                out[at] = target
-                weights[at] = scratch[target]
-                at += 1
-        lengths[p] = at - indptr[p]
-    return lengths
+@kernel
+def _map_by_counting(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
+    scratch = np.zeros(n_target, weights.dtype)
+    for e in range(indptr[p], indptr[p + 1]):
+        target = lut[indices[e]]
+        if target != DROPPED:
+            scratch[target] += 1 if counts is None else counts[e]
+    at = indptr[p]
+    for target in range(n_target):
+        if scratch[target] > 0:
+            out[at] = target
+            weights[at] = scratch[target]
+            at += 1
+    lengths[p] = at - indptr[p]

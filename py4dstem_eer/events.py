@@ -391,7 +391,7 @@ def _validate_block(block: EventStore, first_row: int) -> None:
         entry = int(np.argmax(block.indices >= n_pixels))
         pattern = int(np.searchsorted(block.indptr, entry, "right")) - 1
         fail(pattern, f"index {block.indices[entry]} lies outside {block.detector_shape}")
-    ascending = event_lists._ascending(block.indptr, block.indices)
+    ascending = event_lists.ascending(block.indptr, block.indices)
     if not ascending.all():
         fail(int(np.argmin(ascending)), "its indices are unsorted or repeated")
     if block.counts is not None and block.counts.size and block.counts.min() == 0:

@@ -121,7 +121,8 @@ class HeapGatherer:
     def _copy(self, groups: np.ndarray, origin: int, end: int, work: tuple) -> None:
         """Read one window of the file and copy what a number of collections hold in it."""
         n_bytes = self._read(origin, min(end, self._file_bytes) - origin)
-        heap_kernels.copy_collections(
+        heap_kernels.copy_collection.on_cpu(
+            len(groups) - 1,
             self._words.view(np.uint8),
             self._words,
             n_bytes,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import numba
 import numpy as np
 
-from ..device import scalar_function
+from ..device import kernel, scalar_function
 
 #: Fault codes of a list; 0 is none.
 OUTSIDE_FILE, NO_COLLECTION, NO_OBJECT, WRONG_SIZE, OUT_OF_RANGE = 1, 2, 3, 4, 5
@@ -18,8 +18,6 @@ FAULTS = {
     WRONG_SIZE: "its length differs from that of the list it refers to",
     OUT_OF_RANGE: "an event lies outside the detector",
 }
-
-_njit = numba.njit(parallel=True, cache=True, nogil=True, error_model="numpy")
 
 HEADER_BYTES = 16  # of a collection, and of an object in it
 _GCOL = 0x4C4F4347  # "GCOL", little-endian
@@ -34,20 +32,25 @@ def _address(references, r, base):
     return (high << 32) + np.int64(references[r, 1]) + base
 
 
-@_njit
-def reference_faults(references, base, file_bytes, item_bytes):
+def reference_faults(
+    references: np.ndarray, base: int, file_bytes: int, item_bytes: int
+) -> np.ndarray:
     """Return the fault codes (n,) uint8 that can be told without reading the heap."""
     faults = np.zeros(len(references), np.uint8)
-    for r in numba.prange(len(references)):
-        length = np.int64(references[r, 0])
-        if length == 0:
-            continue
-        address = _address(references, r, base)
-        if address < 0 or address + 2 * HEADER_BYTES + item_bytes * length > file_bytes:
-            faults[r] = OUTSIDE_FILE
-        elif not 0 < references[r, 3] < 1 << 16:
-            faults[r] = NO_OBJECT
+    _reference_fault.on_cpu(len(faults), references, base, file_bytes, item_bytes, faults)
     return faults
+
+
+@kernel
+def _reference_fault(r, references, base, file_bytes, item_bytes, faults):
+    length = np.int64(references[r, 0])
+    if length == 0:
+        return
+    address = _address(references, r, base)
+    if address < 0 or address + 2 * HEADER_BYTES + item_bytes * length > file_bytes:
+        faults[r] = OUTSIDE_FILE
+    elif not 0 < references[r, 3] < 1 << 16:
+        faults[r] = NO_OBJECT
 
 
 @numba.njit(cache=True, nogil=True)
@@ -140,39 +143,38 @@ def is_sound_collection(buffer: np.ndarray) -> bool:
     return True
 
 
-@_njit
-def copy_collections(
-    buffer, words, n_bytes, origin, file_bytes, groups,
+@kernel
+def copy_collection(
+    g, buffer, words, n_bytes, origin, file_bytes, groups,
     references, addresses, order, starts, out, n_pixels, faults,
 ):  # fmt: skip
-    """Copy the lists order[groups[g]:groups[g + 1]] for every collection g in the buffer."""
-    for g in numba.prange(len(groups) - 1):
-        first, last = groups[g], groups[g + 1]
-        at = addresses[order[first]] - origin
-        size = _collection_size(buffer, at, n_bytes)
-        if size < HEADER_BYTES:
-            _mark(order, first, last, faults, NO_COLLECTION)
-            continue
-        # of a collection that the end of the file cuts off, the first objects are still there
-        size = min(size, file_bytes - origin - at)
-        end = min(at + size, n_bytes)
+    """Copy the lists order[groups[g]:groups[g + 1]] of collection g in the buffer."""
+    first, last = groups[g], groups[g + 1]
+    at = addresses[order[first]] - origin
+    size = _collection_size(buffer, at, n_bytes)
+    if size < HEADER_BYTES:
+        _mark(order, first, last, faults, NO_COLLECTION)
+        return
+    # of a collection that the end of the file cuts off, the first objects are still there
+    size = min(size, file_bytes - origin - at)
+    end = min(at + size, n_bytes)
+    at += HEADER_BYTES
+    expected, missing = first, last - first
+    while missing > 0 and at + HEADER_BYTES <= end:
+        number, length = _load(buffer, at, 2), _load(buffer, at + 8, 8)
         at += HEADER_BYTES
-        expected, missing = first, last - first
-        while missing > 0 and at + HEADER_BYTES <= end:
-            number, length = _load(buffer, at, 2), _load(buffer, at + 8, 8)
-            at += HEADER_BYTES
-            if number == 0 or length < 0 or length > end - at:
-                break
-            # objects mostly follow in the order of their numbers
-            if expected == last or references[order[expected], 3] != number:
-                expected = _find(references, order, first, last, number)
-            while expected < last and references[order[expected], 3] == number:
-                r = order[expected]
-                faults[r] = WRONG_SIZE
-                if length == 4 * np.int64(references[r, 0]):
-                    faults[r] = _copy_list(buffer, words, at, length // 4, out, starts[r], n_pixels)
-                expected += 1
-                missing -= 1
-            at += (length + 7) & ~7
-        if missing > 0 and end < size + addresses[order[first]] - origin:
-            _mark(order, first, last, faults, UNFINISHED)
+        if number == 0 or length < 0 or length > end - at:
+            break
+        # objects mostly follow in the order of their numbers
+        if expected == last or references[order[expected], 3] != number:
+            expected = _find(references, order, first, last, number)
+        while expected < last and references[order[expected], 3] == number:
+            r = order[expected]
+            faults[r] = WRONG_SIZE
+            if length == 4 * np.int64(references[r, 0]):
+                faults[r] = _copy_list(buffer, words, at, length // 4, out, starts[r], n_pixels)
+            expected += 1
+            missing -= 1
+        at += (length + 7) & ~7
+    if missing > 0 and end < size + addresses[order[first]] - origin:
+        _mark(order, first, last, faults, UNFINISHED)
