@@ -142,6 +142,30 @@ def demo(output: Path) -> None:
     run_demo(output, click.echo)
 
 
+@main.command()
+@click.argument("parts", nargs=-1, metavar="[reductions|files|ssb|dpc]...")
+@click.option("--full", is_flag=True, help="The sizes of the published figures; takes minutes.")
+@click.option("--scaling", is_flag=True, help="SSB from 128² to 1024² positions instead.")
+@click.option("--json", "target", type=_PATH, help="Write the results to this file too.")
+@_clear_errors
+def bench(parts: tuple[str, ...], full: bool, scaling: bool, target: Path | None) -> None:
+    """Measure this machine: our times, the peers' on the same data, and the floor."""
+    import json
+
+    from .bench import run_bench
+    from .writers.atomic import atomic_path
+
+    if scaling:
+        from .bench.ssb import scaling as measure
+
+        results: dict[str, Any] = {"scaling": [vars(row) for row in measure(click.echo)]}
+    else:
+        results = run_bench(list(parts), full, click.echo)
+    if target is not None:
+        with atomic_path(target) as part:
+            part.write_text(json.dumps(results, indent=1))
+
+
 def _given(options: dict[str, Any]) -> dict[str, Any]:
     """Return the options that the user typed."""
     return {name: value for name, value in options.items() if value is not None}

@@ -25,7 +25,8 @@ ROOMS = (
     ("bridge",),
     ("explore",),
     ("registration",),
-    ("cli", "demo", "report", "workflow", "__init__"),
+    ("bench", "demo", "report", "workflow"),
+    ("cli", "__init__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: Optional packages, or such that take long: only inside functions.
@@ -71,7 +72,7 @@ def test_optional_packages_are_imported_inside_functions(file):
 
 def test_only_the_bridge_and_the_whole_jobs_name_py4dstem():
     for file in FILES:
-        if room_of(file) in ("bridge", "cli", "demo", "workflow"):
+        if room_of(file) in ("bridge", "cli", "demo", "workflow", "bench"):
             continue
         for node in ast.walk(ast.parse(file.read_text())):
             names = [a.name for a in node.names] if isinstance(node, ast.Import) else []

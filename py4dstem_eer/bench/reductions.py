@@ -1,0 +1,85 @@
+"""Sums over events, beside stempy."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+import numpy as np
+
+from ..detector import bin_map
+from ..events import EventStore
+from ..methods.com import centre_of_mass
+from ..methods.reductions import pattern_sum, virtual_image
+from .report import Row, installed
+from .timing import best_time, single_time, sum_time
+
+_DETECTOR = (576, 576)
+_EVENTS_PER_PATTERN = 500
+
+
+def random_events(side: int, per_pattern: int = _EVENTS_PER_PATTERN, seed: int = 0) -> EventStore:
+    """Return events at random pixels of a 576 × 576 camera, none twice in a pattern."""
+    rng = np.random.default_rng(seed)
+    n_pixels = _DETECTOR[0] * _DETECTOR[1]
+    # one random pixel in each of equal ranges ascends by construction
+    width = n_pixels // per_pattern
+    offsets = rng.integers(0, width, (side * side, per_pattern), np.uint32)
+    indices = (offsets + np.arange(per_pattern, dtype=np.uint32) * np.uint32(width)).ravel()
+    indptr = np.arange(side * side + 1, dtype=np.int64) * per_pattern
+    return EventStore((side, side), _DETECTOR, indptr, indices)
+
+
+def rows(full: bool) -> Iterator[Row]:
+    """Measure the reductions on a 256 × 256 scan (full) or a 128 × 128 one."""
+    events = random_events(256 if full else 128)
+    floor = sum_time(events.indices)
+    peer = _Stempy(events) if installed("stempy") else None
+    masks = [_annulus(0, 60), _annulus(80, 200)]
+    yield _row("centre of mass", lambda: centre_of_mass(events), peer, "com", floor)
+    yield _row("sum of all patterns", lambda: pattern_sum(events), peer, "sum", floor)
+    yield _row(
+        "2 annular virtual images",
+        lambda: [virtual_image(events, mask) for mask in masks],
+        peer, "images", 2 * floor,
+    )  # fmt: skip
+    yield _row("bin by 16", lambda: events.mapped(bin_map(_DETECTOR, 16)), peer, "bin", floor)
+    yield Row("one pattern, data[rx, ry]", best_time(lambda: events.pattern(3, 5), 50))
+
+
+def _row(what: str, call: Any, peer: Any, method: str, floor: float) -> Row:
+    theirs = None if peer is None else single_time(getattr(peer, method))
+    return Row(what, best_time(call), "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
+
+
+def _annulus(inner: float, outer: float) -> np.ndarray:
+    distance = np.hypot(*np.ogrid[-288:288, -288:288])
+    return (distance >= inner) & (distance < outer)
+
+
+class _Stempy:
+    """The same events and reductions in stempy."""
+
+    def __init__(self, events: EventStore) -> None:
+        from stempy.io import SparseArray
+
+        lists = np.empty((events.n_patterns, 1), object)
+        for p, part in enumerate(np.split(events.indices, events.indptr[1:-1])):
+            lists[p, 0] = np.array(part)
+        self.array = SparseArray(lists, events.scan_shape, events.detector_shape)
+
+    def com(self) -> None:
+        from stempy.image import com_sparse
+
+        com_sparse(self.array)
+
+    def sum(self) -> None:
+        self.array.sum((0, 1))
+
+    def images(self) -> None:
+        from stempy.image import create_stem_images
+
+        create_stem_images(self.array, [0, 80], [60, 200], center=(288, 288))
+
+    def bin(self) -> None:
+        self.array.bin_frames(16)

@@ -1,0 +1,58 @@
+"""The benchmark runs, names its peers and writes what it prints."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from py4dstem_eer.bench import Row, as_table, run_bench, ssb
+from py4dstem_eer.bench import reductions as bench_reductions
+from py4dstem_eer.bench.timing import best_time, sum_time
+from py4dstem_eer.cli import main
+from py4dstem_eer.errors import ParameterError
+
+
+def test_rows_are_printed_and_returned(monkeypatch):
+    small = bench_reductions.random_events(8, 50)
+    monkeypatch.setattr(bench_reductions, "random_events", lambda side: small)
+    lines: list[str] = []
+    results = run_bench(["reductions"], False, lines.append)
+    rows = results["rows"]["reductions"]
+    assert [row["what"] for row in rows][:2] == ["centre of mass", "sum of all patterns"]
+    assert all(row["ours"] > 0 for row in rows)
+    assert len(lines) == len(rows) + 2
+    json.dumps(results)
+
+
+def test_random_events_are_canonical():
+    events = bench_reductions.random_events(5, 400)
+    events.validate()
+    assert events.n_events == 25 * 400
+
+
+def test_ratio_is_theirs_over_ours():
+    line = as_table([Row("this", 0.5, "s", "peer", 2.0, 0.1, "fast")])
+    assert "4.0x" in line
+    assert "500.0 ms" in line
+    assert "2.00 s" in line
+
+
+def test_scaling_case_is_the_papers_geometry():
+    case = ssb._Case(32)
+    store = case.prepare()
+    assert len(case.grid.pixels) == 256
+    assert store.runs.scan_shape == (32, 32)
+
+
+def test_times_are_positive():
+    assert best_time(lambda: np.ones(10).sum(), 2) > 0
+    assert sum_time(np.ones(6400, np.uint16)) > 0
+
+
+def test_unknown_parts_are_refused():
+    with pytest.raises(ParameterError, match="unknown part sbb"):
+        run_bench(["sbb"], False, print)
+    assert CliRunner().invoke(main, ["bench", "sbb"]).exit_code == 1
