@@ -277,7 +277,7 @@ class TestFigures:
         fig = plt.figure()
         dpc = EventDPC(dense(scan[0]), verbose=False).preprocess().reconstruct("iterative")
         dpc.visualize(fig=fig, cbar=False, cmap="gray", vmin=0.1, vmax=0.9)
-        assert len(fig.axes) == 2
+        assert len(fig.axes) == 5  # the electric field needs the energy
         assert len(plt.get_fignums()) == 1
 
     def test_preprocess_plots(self, scan):

@@ -4,43 +4,27 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from py4DSTEM.data import Calibration, RealSlice
+from py4DSTEM.data import Calibration
 
 from ..device import get_device
 from ..errors import ParameterError
 from ..methods.com import fill_empty
 from ..methods.dpc import Descent, Filters, Phase, integrate_direct, integrate_iterative
-from ..methods.rotation import RelativeRotation, solve_rotation
+from ..methods.rotation import solve_rotation
 from ..optics import parse_energy
 from ..progress import shown
 from . import dpc_figures
 from .calibration import reciprocal_pixel, scan_step
-from .dpc_inputs import descan, is_cube, measure, warn_empty, warn_uncalibrated
-from .results import real_slice
+from .dpc_inputs import descan, given_field, is_cube, measure, warn_empty, warn_uncalibrated
+from .dpc_results import DPCResults, Prepared, from_field, phase_slice
 
 _log = logging.getLogger(__name__)
 
 
-@dataclass(frozen=True)
-class _Prepared:
-    """What `preprocess` leaves for `reconstruct`."""
-
-    measured: np.ndarray  # (2, Rx, Ry) [px], NaN where a pattern is empty
-    normalized: np.ndarray  # (2, Rx, Ry) [Å⁻¹ or px], descan removed
-    corrected: np.ndarray  # (2, Rx, Ry) [Å⁻¹ or px], in the frame of the scan
-    dose: np.ndarray  # (Rx, Ry) electrons behind each position
-    n_filled: int
-    rotation: RelativeRotation
-    step: tuple[float, float] | None
-    pixel: float | None
-    padding_factor: float
-
-
-class EventDPC:
+class EventDPC(DPCResults):
     """Differential phase contrast from the centre of mass of electron events.
 
     Parameters
@@ -48,7 +32,8 @@ class EventDPC:
     datacube : SparseDataCube or DataCube, optional
         Not needed where `preprocess` is given ``force_com_measured``.
     energy : float, optional
-        Beam energy [eV]; needed only where the detector is calibrated in mrad.
+        Beam energy [eV]; needed for the electric field, and where the detector is calibrated in
+        mrad.
     verbose : bool
         Show progress bars, and warn about missing calibrations as py4DSTEM does.
     device : {"cpu", "gpu"}
@@ -81,14 +66,10 @@ class EventDPC:
                 "sparse, or none and force_com_measured"
             )
         get_device(device)  # a device that is not there is an error now, not after the loading
-        self._datacube = datacube
+        super().__init__(datacube, name)
         self._energy = None if energy is None else parse_energy(energy)
         self._verbose = verbose
         self._device = device
-        self.name = name
-        self._prepared: _Prepared | None = None
-        self._com: RealSlice | None = None
-        self._object_phase: RealSlice | None = None
         self.error: float | None = None
         self.error_iterations: list[float] = []
 
@@ -113,6 +94,8 @@ class EventDPC:
         force_com_shifts: Sequence[Any] | None = None,
         vectorized_com_calculation: bool = False,
         force_com_measured: Sequence[np.ndarray] | None = None,
+        force_dose: np.ndarray | None = None,
+        hot_pixels: str = "remove",
         force_scan_sampling: float | None = None,
         force_angular_sampling: float | None = None,
         force_reciprocal_sampling: float | None = None,
@@ -143,6 +126,11 @@ class EventDPC:
             No effect; py4DSTEM knows it.
         force_com_measured : (CoMx, CoMy), optional
             Measured centres of mass (Rx, Ry) [detector px]; NaN marks empty patterns.
+        force_dose : (Rx, Ry), optional
+            Electrons that `force_com_measured` rests on.
+        hot_pixels : {"remove", "keep"}
+            Leave out camera pixels that stand out from all neighbours, and say so; they are looked
+            for in a sample of the counted patterns.
         force_scan_sampling : float, optional
             Scan step [Å], instead of the calibration.
         force_angular_sampling, force_reciprocal_sampling : float, optional
@@ -159,7 +147,8 @@ class EventDPC:
         Warns
         -----
         EventWarning
-            If patterns are empty (they are interpolated), or rotation or transpose undecided.
+            If patterns are empty (they are interpolated), pixels hot, or rotation or transpose
+            undecided.
         UserWarning
             If a calibration is missing; the result is then not quantitative.
         """
@@ -172,21 +161,35 @@ class EventDPC:
         step, pixel = self._sampling(
             force_scan_sampling, force_angular_sampling, force_reciprocal_sampling
         )
-        with shown(self._verbose):
-            measured, dose = measure(self._datacube, dp_mask, force_com_measured, self._device)
-        shifts = descan(measured, dose, fit_function, force_com_shifts)
-        normalized, n_filled = fill_empty(measured - shifts, dose)
-        warn_empty(n_filled, dose.size)
+        if force_com_measured is not None:
+            found = given_field(force_com_measured, force_dose, self._datacube)
+        else:
+            with shown(self._verbose):
+                found = measure(self._datacube, dp_mask, hot_pixels, self._device)
+        shifts = descan(found.com, found.dose, fit_function, force_com_shifts)
+        normalized, n_filled = fill_empty(found.com - shifts, found.dose)
+        warn_empty(n_filled, found.dose.size)
         normalized *= 1.0 if pixel is None else pixel
         forced = (force_com_rotation, force_com_transpose, maximize_divergence)
         rotation = solve_rotation(normalized, *forced, device=self._device)
         _log.info("rotation between scan and detector: %s", rotation)
-        self._prepared = _Prepared(
-            *(measured, normalized, rotation.apply(normalized), dose, n_filled),
-            *(rotation, step, pixel, float(padding_factor)),
+        self._prepared = Prepared(
+            measured=found.com,
+            normalized=normalized,
+            corrected=rotation.apply(normalized),
+            dose=found.dose,
+            dose_known=found.dose_known,
+            n_filled=n_filled,
+            n_hot=found.n_hot,
+            rotation=rotation,
+            step=step,
+            pixel=pixel,
+            energy=self._energy,
+            padding_factor=float(padding_factor),
         )
-        self._object_phase, self.error, self.error_iterations = None, None, []
-        self._com = self._publish_com()
+        self._results, self.error, self.error_iterations = {}, None, []
+        for name, result in from_field(self._prepared, self.name).items():
+            self._publish(name, result)
         if plot_rotation:
             dpc_figures.show_rotation(normalized, rotation)
         if plot_center_of_mass:
@@ -257,7 +260,7 @@ class EventDPC:
         return self
 
     def visualize(self, fig: Any = None, cbar: bool = True, **kwargs: Any) -> EventDPC:
-        """Show the phase, and the centre of mass as a vector colour map.
+        """Show the phase, the field as a vector colour map, and what follows from the field.
 
         Parameters
         ----------
@@ -274,47 +277,18 @@ class EventDPC:
         self
         """
         prepared = self._ready()
-        phase = self.object_phase
-        title = f"Normalized mean squared error: {self.error:.3e}"
-        dpc_figures.show_phase(
-            *(phase.data, phase.units, prepared.corrected, prepared.step),
-            *(title, fig, cbar, kwargs),
-        )
+        images = {"object_phase": self.object_phase, **self._results}
+        title = None
+        if self.error_iterations:
+            title = f"Normalized mean squared error: {self.error:.3e}"
+        dpc_figures.show_results(images, prepared.step, title, fig, cbar, kwargs)
         return self
 
     def _accept(self, result: Phase, **settings: Any) -> None:
-        prepared = self._ready()
         self.error, self.error_iterations = result.error, result.error_iterations
-        units = "arbitrary" if prepared.step is None or prepared.pixel is None else "rad"
-        parameters = {**self._parameters(), **settings, "error": result.error}
-        self._object_phase = real_slice(
-            *(result.phase, f"{self.name}_object_phase", units),
-            *(prepared.step, None, parameters),
-        )
-        self._attach(self._object_phase)
-
-    def _publish_com(self) -> RealSlice:
-        prepared = self._ready()
-        units = "pixels" if prepared.pixel is None else "A^-1"
-        com = real_slice(
-            *(prepared.corrected, f"{self.name}_com", units),
-            *(prepared.step, ("CoMx", "CoMy"), self._parameters()),
-        )
-        self._attach(com)
-        return com
-
-    def _parameters(self) -> dict[str, Any]:
-        prepared = self._ready()
-        return {
-            "rotation_deg": prepared.rotation.angle_deg,
-            "rotation_uncertainty_deg": prepared.rotation.uncertainty_deg,
-            "transpose": prepared.rotation.transpose,
-            "interpolated_positions": prepared.n_filled,
-        }
-
-    def _attach(self, result: RealSlice) -> None:
-        if self._datacube is not None:
-            self._datacube.attach(result)
+        settings["error"] = result.error
+        phase = phase_slice(self._ready(), self.name, result.phase, **settings)
+        self._publish("object_phase", phase)
 
     def _fields(self, which: bool | str) -> dict[str, np.ndarray]:
         prepared = self._ready()
@@ -322,42 +296,3 @@ class EventDPC:
         if which != "all":
             return corrected
         return {"CoM": prepared.measured, "Normalized CoM": prepared.normalized, **corrected}
-
-    def _ready(self) -> _Prepared:
-        if self._prepared is None:
-            raise ParameterError("call preprocess() first")
-        return self._prepared
-
-    @property
-    def rotation(self) -> RelativeRotation:
-        """Rotation and transpose in use, with uncertainty and whether the data can tell."""
-        return self._ready().rotation
-
-    @property
-    def rotation_deg(self) -> float:
-        """Angle between scan and detector in py4DSTEM's convention [degrees]."""
-        return self.rotation.angle_deg
-
-    @property
-    def transpose(self) -> bool:
-        """Whether detector rows and columns are swapped."""
-        return self.rotation.transpose
-
-    @property
-    def n_filled(self) -> int:
-        """Number of scan positions without electrons, which were interpolated."""
-        return self._ready().n_filled
-
-    @property
-    def com(self) -> RealSlice:
-        """Centre of mass in the frame of the scan: stack (CoMx, CoMy) [Å⁻¹, or px]."""
-        if self._com is None:
-            raise ParameterError("call preprocess() first")
-        return self._com
-
-    @property
-    def object_phase(self) -> RealSlice:
-        """Phase of the object, (Rx, Ry) [rad]."""
-        if self._object_phase is None:
-            raise ParameterError("call preprocess() and reconstruct() first")
-        return self._object_phase

@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
+from matplotlib.figure import Figure
+from py4DSTEM.data import RealSlice
 from py4DSTEM.visualize.overlay import add_scalebar
 from py4DSTEM.visualize.vis_special import (
     Complex2RGB,
@@ -16,53 +18,54 @@ from py4DSTEM.visualize.vis_special import (
 from ..methods.rotation import RelativeRotation, squared_curl
 
 Step = tuple[float, float] | None
+#: Title, colour map, and whether zero is in the middle of it.
+_TITLES = {
+    "electric_field": ("Electric field", "inferno", False),
+    "divergence": ("Divergence", "RdBu_r", True),
+    "curl": ("Curl", "RdBu_r", True),
+    "dose": ("Dose", "gray", False),
+}
 
 
-def show_phase(
-    phase: np.ndarray,
-    units: str,
-    com: np.ndarray,
+def show_results(
+    images: Mapping[str, RealSlice],
     step: Step,
-    title: str,
+    title: str | None,
     fig: Any,
     cbar: bool,
     options: Mapping[str, Any],
 ) -> Any:
-    """Draw the phase beside the field as a vector colour map; returns the figure.
+    """Draw phase, field as a vector colour map, and what follows from it; returns the figure.
 
     Parameters
     ----------
-    phase : (Rx, Ry)
-    units : str
-        Of the phase.
-    com : (2, Rx, Ry)
-        Field in the frame of the scan.
+    images : mapping of str to RealSlice
+        `object_phase`, `com`, `curl`, `divergence`; `electric_field` and `dose` if known.
     step : (float, float) or None
         Scan step [Å].
-    title : str
+    title : str or None
     fig : Figure or None
     cbar : bool
     options : mapping
-        `figsize`, `cmap`, `vmin`, `vmax`; others go to imshow.
+        `figsize`, `cmap`, `vmin`, `vmax`; others go to imshow, for the phase.
     """
     import matplotlib.pyplot as plt
 
     options = dict(options)
-    figsize = options.pop("figsize", (10, 5))
-    if fig is None:
-        fig = plt.figure(figsize=figsize)
-    left, right = fig.subplots(1, 2)
-    limits = (options.pop("vmin", None), options.pop("vmax", None))
-    image, vmin, vmax = return_scaled_histogram_ordering(phase, *limits)
-    options.setdefault("cmap", "magma")
-    options.setdefault("extent", _extent(phase.shape, step))
-    shown = left.imshow(image, vmin=vmin, vmax=vmax, **options)
-    _label(left, "Reconstructed object phase", step)
-    _draw_field(right, com, step)
-    if cbar:
-        fig.colorbar(shown, cax=_beside(left), label=units)
-        add_colorbar_arg(_beside(right))
-    fig.suptitle(title)
+    figsize = options.pop("figsize", (13, 8))
+    fig = plt.figure(figsize=figsize) if fig is None else fig
+    if isinstance(fig, Figure):  # a part of a figure has no layout of its own
+        fig.set_layout_engine("constrained")
+    names = [name for name in _TITLES if name in images]
+    axes = fig.subplots(2, 3).ravel()
+    _draw_phase(axes[0], images["object_phase"], step, cbar, options)
+    draw_field(axes[1], images["com"].data, step, cbar)
+    for ax, name in zip(axes[2:], names, strict=False):
+        _draw_image(ax, images[name], name, step, cbar)
+    for ax in axes[2 + len(names) :]:
+        ax.remove()
+    if title:
+        fig.suptitle(title)
     return fig
 
 
@@ -96,7 +99,32 @@ def show_rotation(com: np.ndarray, rotation: RelativeRotation) -> Any:
     return fig
 
 
-def _draw_field(ax: Any, com: np.ndarray, step: Step) -> None:
+def _draw_phase(ax: Any, phase: RealSlice, step: Step, cbar: bool, options: dict[str, Any]) -> None:
+    limits = (options.pop("vmin", None), options.pop("vmax", None))
+    image, vmin, vmax = return_scaled_histogram_ordering(phase.data, *limits)
+    options.setdefault("cmap", "magma")
+    options.setdefault("extent", _extent(phase.data.shape, step))
+    shown = ax.imshow(image, vmin=vmin, vmax=vmax, **options)
+    _label(ax, "Reconstructed object phase", step)
+    if cbar:
+        ax.figure.colorbar(shown, cax=_beside(ax), label=_math(phase.units))
+
+
+def _draw_image(ax: Any, image: RealSlice, name: str, step: Step, cbar: bool) -> None:
+    title, cmap, signed = _TITLES[name]
+    data = image.data if image.data.ndim == 2 else np.hypot(*image.data)
+    low, high = np.percentile(data, (0.5, 99.5))
+    if signed:
+        low, high = -max(-low, high), max(-low, high)
+    extent = _extent(data.shape, step)
+    shown = ax.imshow(data, cmap=cmap, vmin=low, vmax=high, extent=extent)
+    _label(ax, title, step)
+    if cbar:
+        ax.figure.colorbar(shown, cax=_beside(ax), label=_math(image.units))
+
+
+def draw_field(ax: Any, com: np.ndarray, step: Step, cbar: bool = True) -> None:
+    """Draw a field (2, Rx, Ry) as colours: hue is its direction, brightness its magnitude."""
     ax.imshow(Complex2RGB(com[0] + 1j * com[1]))
     rows, columns = com.shape[1:]
     scale: dict[str, Any] = {"Nx": rows, "Ny": columns, "labelsize": 10, "width": 3}
@@ -106,6 +134,12 @@ def _draw_field(ax: Any, com: np.ndarray, step: Step) -> None:
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title("Centre of mass")
+    if cbar:
+        add_colorbar_arg(_beside(ax))
+
+
+def _math(units: str) -> str:
+    return units.replace("A^-1", "Å$^{-1}$").replace("A^-2", "Å$^{-2}$").replace("V/A", "V/Å")
 
 
 def _extent(shape: tuple[int, ...], step: Step) -> list[float]:
@@ -121,6 +155,4 @@ def _label(ax: Any, title: str, step: Step) -> None:
 
 
 def _beside(ax: Any) -> Any:
-    from mpl_toolkits.axes_grid1 import make_axes_locatable
-
-    return make_axes_locatable(ax).append_axes("right", size="5%", pad="2.5%")
+    return ax.inset_axes((1.03, 0.0, 0.05, 1.0))

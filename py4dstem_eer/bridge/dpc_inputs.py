@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,8 +12,9 @@ from py4DSTEM.datacube import DataCube
 
 from ..errors import EventWarning, ParameterError
 from ..events import EventStore
-from ..methods.com import centre_of_mass, centre_of_mass_dense
+from ..methods.com import centre_of_mass, centre_of_mass_dense, parse_mask
 from ..methods.descan import fit_descan
+from ..methods.hot_pixels import find_hot_pixels, sample_pattern, warn_hot
 
 
 def is_cube(datacube: Any) -> bool:
@@ -22,36 +24,106 @@ def is_cube(datacube: Any) -> bool:
     )
 
 
+@dataclass(frozen=True)
+class Measured:
+    """Centres of mass, and what they rest on.
+
+    Attributes
+    ----------
+    com : (2, Rx, Ry)
+        [px], NaN where a pattern is empty.
+    dose : (Rx, Ry)
+        Electrons behind each position, times the mask; 1 and 0 where they are not known.
+    dose_known : bool
+    n_hot : int
+        Hot pixels that were left out.
+    """
+
+    com: np.ndarray
+    dose: np.ndarray
+    dose_known: bool = True
+    n_hot: int = 0
+
+
 def measure(
-    datacube: Any, mask: np.ndarray | None, given: Sequence[Any] | None, device: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centre of mass (2, Rx, Ry) [px], NaN where empty, and the electrons behind it.
+    datacube: Any, mask: np.ndarray | None, hot_pixels: str = "remove", device: str = "cpu"
+) -> Measured:
+    """Return the centre of mass of every pattern of a cube.
 
     Parameters
     ----------
     datacube : SparseDataCube, DataCube or None
     mask : (Qx, Qy) or None
-    given : (CoMx, CoMy) or None
-        Measured before; the weights are then 1 and 0.
+        Weight of every detector pixel.
+    hot_pixels : {"remove", "keep"}
+        Whether hot pixels, looked for in a sample of counted patterns, are left out.
     device : {"cpu", "gpu"}
 
     Raises
     ------
     ParameterError
-        If there is nothing to measure, or mask or field do not fit.
+        If there is nothing to measure, or the mask does not fit.
     """
-    if given is not None:
-        return _given_field(given, datacube)
+    if hot_pixels not in ("remove", "keep"):
+        raise ParameterError(f'hot_pixels is {hot_pixels!r}; it must be "remove" or "keep"')
     if datacube is None:
         raise ParameterError(
             "preprocess() needs a datacube or force_com_measured=(CoMx, CoMy); there is neither"
         )
     if 0 in datacube.shape[:2]:
         raise ParameterError(f"the scan is empty: its shape is {datacube.shape[:2]}")
-    events = getattr(datacube, "events", None)
-    if isinstance(events, EventStore):
-        return centre_of_mass(events, mask, device)
-    return centre_of_mass_dense(datacube.data, mask)
+    detector = (datacube.shape[2], datacube.shape[3])
+    if mask is not None:
+        mask = parse_mask(mask, detector).reshape(detector)
+    events: Any = getattr(datacube, "events", None)
+    is_sparse = isinstance(events, EventStore)
+    hot = np.zeros(detector, bool)
+    if hot_pixels == "remove":
+        sample = sample_pattern(events) if is_sparse else _dense_sample(datacube.data)
+        hot = find_hot_pixels(sample if mask is None else np.where(mask > 0, sample, 0))
+        warn_hot(hot)
+    if hot.any():
+        mask = np.where(hot, 0, 1 if mask is None else mask)
+    if is_sparse:
+        return Measured(*centre_of_mass(events, mask, device), n_hot=int(hot.sum()))
+    return Measured(*centre_of_mass_dense(datacube.data, mask), n_hot=int(hot.sum()))
+
+
+def _dense_sample(data: Any) -> np.ndarray:
+    """Return the sum of a few scan rows; zeros if the data are no counts, and have no noise."""
+    if data.dtype.kind not in "iu":
+        return np.zeros(data.shape[2:])
+    rows = np.unique(np.linspace(0, data.shape[0] - 1, 32).astype(int))
+    return np.sum([np.sum(data[row], axis=0, dtype=np.float64) for row in rows], axis=0)
+
+
+def given_field(given: Sequence[Any], dose: np.ndarray | None, datacube: Any) -> Measured:
+    """Return centres of mass that were measured before; NaN marks empty patterns.
+
+    Parameters
+    ----------
+    given : (CoMx, CoMy)
+        [px]
+    dose : (Rx, Ry) or None
+        Electrons behind each; those without are empty.
+    datacube : DataCube or None
+        Whose scan it must fit.
+
+    Raises
+    ------
+    ParameterError
+        If shapes do not fit, or a value is infinite or negative.
+    """
+    com, weight = _given_field(given, datacube)
+    if dose is None:
+        return Measured(com, weight, dose_known=False)
+    dose = np.asarray(dose, np.float64)
+    if dose.shape != weight.shape or not np.isfinite(dose).all() or (dose < 0).any():
+        raise ParameterError(
+            f"force_dose has shape {dose.shape}; give finite electrons, not negative, of shape "
+            f"{weight.shape}"
+        )
+    return Measured(com, np.where(weight > 0, dose, 0.0))
 
 
 def _given_field(given: Sequence[Any], datacube: Any) -> tuple[np.ndarray, np.ndarray]:

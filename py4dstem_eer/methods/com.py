@@ -17,8 +17,9 @@ _NO_MASK = np.zeros(0, np.float64)
 
 
 @scalar_function
-def _row(index, multiplier, shift):
-    # A hardware division for every event takes longer than reading it; see `_row_divider`.
+def row_of(index, multiplier, shift):
+    """Return index // Qy."""
+    # A hardware division for every event takes longer than reading it; see `row_divider`.
     return (np.uint64(index) * multiplier) >> shift
 
 
@@ -27,7 +28,7 @@ def _moments(p, indptr, indices, columns, multiplier, shift, moments):
     rows = np.uint64(0)
     total = np.uint64(0)
     for e in range(indptr[p], indptr[p + 1]):
-        rows += _row(indices[e], multiplier, shift)
+        rows += row_of(indices[e], multiplier, shift)
         total += np.uint64(indices[e])
     moments[p, 0] = indptr[p + 1] - indptr[p]
     moments[p, 1] = rows
@@ -43,7 +44,7 @@ def _weighted_moments(p, indptr, indices, counts, mask, columns, multiplier, shi
         weight = float(counts[e]) if len(counts) > 0 else 1.0
         if len(mask) > 0:
             weight *= mask[indices[e]]
-        row = float(np.int32(_row(indices[e], multiplier, shift)))
+        row = float(np.int32(row_of(indices[e], multiplier, shift)))
         weights += weight
         rows += weight * row
         cols += weight * (float(indices[e]) - columns * row)
@@ -87,7 +88,7 @@ def centre_of_mass(
     for first, block in track(events.blocks(), "Centre of mass"):
         part = where.asnumpy(_block_moments(block, weights, where))
         moments[first : first + block.scan_shape[0]] = part.reshape(*block.scan_shape, 3)
-    return _from_moments(moments)
+    return from_moments(moments)
 
 
 def centre_of_mass_dense(
@@ -120,7 +121,7 @@ def centre_of_mass_dense(
     if not np.isfinite(moments).all():
         position = tuple(int(i) for i in np.argwhere(~np.isfinite(moments))[0][:2])
         raise ParameterError(f"the pattern at scan position {position} holds NaN or infinity")
-    return _from_moments(moments)
+    return from_moments(moments)
 
 
 def fill_empty(com: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, int]:
@@ -185,7 +186,7 @@ def _block_moments(block: EventStore, mask: Any, where: Device) -> Any:
     """Return Σ weight, Σ weight·row, Σ weight·column of every pattern, (patterns, 3)."""
     moments = where.xp.empty((block.n_patterns, 3))
     indptr, indices = where.asarray(block.indptr), where.asarray(block.indices)
-    detector = (float(block.detector_shape[1]), *_row_divider(block.detector_shape))
+    detector = (float(block.detector_shape[1]), *row_divider(block.detector_shape))
     if block.counts is None and len(mask) == 0:
         _moments.launch(where, block.n_patterns, indptr, indices, *detector, moments)
     else:
@@ -195,7 +196,7 @@ def _block_moments(block: EventStore, mask: Any, where: Device) -> Any:
     return moments
 
 
-def _row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:
+def row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:
     """Return (multiplier, shift) such that index // Qy = (index · multiplier) >> shift, exactly.
 
     With multiplier = ⌊2ˢ / Qy⌋ + 1 the quotient is exact while index · Qy < 2ˢ, and the product
@@ -208,7 +209,8 @@ def _row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]
     return np.uint64(2**shift // max(columns, 1) + 1), np.uint64(shift)
 
 
-def _from_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+def from_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Return the centre of mass, NaN where empty, and weight from Σ w, Σ w·row, Σ w·column."""
     weight = np.ascontiguousarray(moments[..., 0])
     com = np.full((2, *weight.shape), np.nan)
     for axis in range(2):

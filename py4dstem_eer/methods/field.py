@@ -14,7 +14,7 @@ import math
 
 import numpy as np
 
-from ..errors import CalibrationError, ParameterError
+from ..errors import ParameterError
 from ..optics import parse_energy, wavelength
 
 _REST_ENERGY_EV = 510998.95
@@ -32,9 +32,7 @@ def interaction_parameter(energy: float) -> float:
     return 2 * math.pi / (wavelength(energy) * energy) * relativistic
 
 
-def electric_field(
-    com: np.ndarray, energy: float, thickness: float | None = None
-) -> np.ndarray:
+def electric_field(com: np.ndarray, energy: float, thickness: float | None = None) -> np.ndarray:
     """Return the electric field that deflects the beam.
 
     It is the field seen through the probe: convolved with the probe's intensity, and true where the
@@ -109,10 +107,3 @@ def _parse_thickness(thickness: float) -> float:
     if not (isinstance(thickness, (int, float, np.number)) and 0 < thickness < math.inf):
         raise ParameterError(f"thickness is {thickness!r}; give a positive number of Å")
     return float(thickness)
-
-
-def check_energy_known(energy: float | None) -> float:
-    """Return the energy [eV], or raise CalibrationError if there is none."""
-    if energy is None:
-        raise CalibrationError("the electric field needs the beam energy: EventDPC(energy=...) [eV]")
-    return energy

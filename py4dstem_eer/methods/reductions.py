@@ -210,6 +210,12 @@ def lists_on(block: EventStore, where: Device) -> tuple:
     return tuple(where.asarray(array) for array in (block.indptr, block.indices, counts))
 
 
+def block_sum(block: EventStore, where: Device) -> np.ndarray:
+    """Return the sum of a block's patterns, (Qx * Qy,) int64 [electrons]."""
+    no_weights = (np.zeros(0, np.int64),)
+    return _reduce_patterns(block, _add_patterns, no_weights, np.int64, where).sum(0)
+
+
 def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
     """Run a reduction over patterns with one accumulator, and one range of patterns, a thread."""
     n_parts = max(1, min(n_threads(), block.n_patterns))
