@@ -41,9 +41,7 @@ def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
         click.option(
             "--mem",
             type=click.Choice(["RAM", "MEMMAP"]),
-            default="RAM",
-            show_default=True,
-            help="Load the events, or stream them from the file.",
+            help="Load the events, or stream them from the file.  [default: RAM; MEMMAP for dpc]",
         ),
     ):
         command = option(command)
@@ -120,13 +118,20 @@ def ssb(file: Path, aberrations: tuple[str, ...], **options: Any) -> None:
 @main.command()
 @click.argument("file", type=_PATH)
 @click.option("--method", type=click.Choice(["direct", "iterative"]), default="direct")
+@click.option("--semiangle-cutoff", type=float, help="[mrad]; calibrates the detector by the disk.")
+@click.option("--center", type=float, nargs=2, help="Disk (row column) [px]; default: measured.")
+@click.option("--bf-radius", type=float, help="Disk [px]; default: measured.")
 @click.option("--low-pass", type=float, default=0.0, help="λ₂ of the paper.")
 @click.option("--high-pass", type=float, default=0.0, help="λ₁ of the paper.")
 @_calibration_options
 @_reader_options
 @_clear_errors
 def dpc(file: Path, **options: Any) -> None:
-    """Reconstruct the phase of FILE from the centre of mass: EMD file and PNG."""
+    """Give an overview of FILE and its phase from the centre of mass, reading it once.
+
+    Mean pattern, bright field, annular dark field, rings, quadrants, centre of mass, curl,
+    divergence, dose and phase go to an EMD file, the main ones to a PNG.
+    """
     from . import workflow
 
     _report(workflow.run_dpc(file, **_given(options)))

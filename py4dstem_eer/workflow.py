@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
 from .errors import CalibrationError, FormatError, ParameterError
+from .methods.overview import overview
+from .optics import parse_semiangle
+from .progress import shown
 from .readers import detect, open_events
 from .writers.atomic import atomic_path
 
@@ -82,7 +85,8 @@ def run_ssb(
     )
     method.preprocess(detector_size=detector_size, **method_options)
     method.reconstruct(sideband=sideband)
-    files = _save(cube, method, file, output, "ssb")
+    cube.get_dp_mean()
+    files = _save(cube, method.visualize, file, output, "ssb")
     return {"reconstruction": method, **files}
 
 
@@ -93,11 +97,17 @@ def run_dpc(
     low_pass: float = 0.0,
     high_pass: float = 0.0,
     energy: float | None = None,
+    semiangle_cutoff: float | None = None,
+    center: tuple[float, float] | None = None,
+    bf_radius: float | None = None,
     device: str = "cpu",
     output: Path | None = None,
     **options: Any,
 ) -> dict[str, Any]:
-    """Reconstruct by DPC; write an EMD file and a picture beside it.
+    """Give an overview of a file and its phase by DPC, reading it once; EMD file and picture.
+
+    Mean pattern, bright and dark field, rings, centre of mass and dose come from one sweep over the
+    events, which stay in the file.
 
     Returns
     -------
@@ -105,16 +115,35 @@ def run_dpc(
         What to tell the user.
     """
     method_options, reader_options = _split(options)
-    cube = _open(file, reader_options)
+    cube = _open(file, {"mem": "MEMMAP", **reader_options})
     from .bridge.dpc import EventDPC
+    from .bridge.overview import attach_overview, draw_overview
 
-    known_energy = energy or cube.events.metadata.get("energy", (None, ""))[0]
-    dpc = EventDPC(datacube=cube, energy=known_energy, device=device)
-    dpc.preprocess(**method_options)
+    energy = energy or cube.events.metadata.get("energy", (None, ""))[0]
+    dpc = EventDPC(datacube=cube, energy=energy, device=device)
+    with shown():
+        found = overview(cube.events, center=center, bf_radius=bf_radius, device=device)
+    _calibrate_by_disk(method_options, found.disk.radius, semiangle_cutoff)
+    dpc.preprocess(force_com_measured=tuple(found.com), force_dose=found.dose, **method_options)
     dpc.reconstruct(method=method, low_pass=low_pass, high_pass=high_pass)
-    files = _save(cube, dpc, file, output, "dpc")
-    rotation = f"{dpc.rotation_deg:.1f} degrees, transpose {dpc.transpose}"
-    return {"rotation": rotation, **files}
+    results = attach_overview(cube, found, method_options.get("force_scan_sampling"))
+    files = _save(cube, lambda: draw_overview(results, found, dpc), file, output, "dpc")
+    (row, column), radius = found.disk.center, found.disk.radius
+    return {
+        "electrons": f"{int(found.dose.sum()):,}; {found.dose.mean():.1f} per pattern",
+        "disk": f"centre ({row:.1f}, {column:.1f}), radius {radius:.1f} px",
+        "rotation": f"{dpc.rotation_deg:.1f} degrees, transpose {dpc.transpose}",
+        **files,
+    }
+
+
+def _calibrate_by_disk(options: dict[str, Any], radius: float, semiangle: float | None) -> None:
+    """Set the detector pixel that makes the disk's radius the semi-angle [mrad], if it is given."""
+    if semiangle is None:
+        return
+    if any(name in options for name in _METHOD_OPTIONS[1:3]):
+        raise ParameterError("give the size of a detector pixel or semiangle_cutoff, not both")
+    options["force_angular_sampling"] = parse_semiangle(semiangle) / radius
 
 
 def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -141,15 +170,16 @@ def _energy(cube: Any, energy: float | None) -> float:
     return float(cube.events.metadata["energy"][0])
 
 
-def _save(cube: Any, method: Any, file: Path, output: Path | None, suffix: str) -> dict[str, Path]:
-    """Write the mean pattern and the results of a method, and draw them."""
+def _save(
+    cube: Any, draw: Callable[[], Any], file: Path, output: Path | None, suffix: str
+) -> dict[str, Path]:
+    """Write what hangs in the cube's tree, without the events, and a picture."""
     import matplotlib.pyplot as plt
     import py4DSTEM
 
-    cube.get_dp_mean()
     target = output or file.with_name(f"{file.stem}_{suffix}.h5")
     py4DSTEM.save(str(target), cube, mode="o", tree=None)
-    method.visualize()
+    draw()
     picture = target.with_suffix(".png")
     with atomic_path(picture) as part:
         plt.savefig(part, format="png", dpi=120)

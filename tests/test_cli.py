@@ -76,16 +76,53 @@ def test_ssb_writes_results_and_a_picture(scan, tmp_path):
     assert phase.data.shape == (32, 30)
 
 
-def test_dpc_writes_results_and_a_picture(scan, tmp_path):
+OVERVIEW = {
+    "dp_mean": ((576, 576), None),
+    "bright_field": ((32, 30), "electrons"),
+    "dark_field": ((32, 30), "electrons"),
+    "quadrants": ((4, 32, 30), "electrons"),
+    "dpc_reconstruction_com": ((2, 32, 30), "A^-1"),
+    "dpc_reconstruction_dose": ((32, 30), "electrons"),
+    "dpc_reconstruction_divergence": ((32, 30), "A^-2"),
+    "dpc_reconstruction_electric_field": ((32, 30), "V"),
+    "dpc_reconstruction_object_phase": ((32, 30), "rad"),
+}
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        ("--force-reciprocal-sampling", "0.0043", "--method", "iterative", "--mem", "RAM"),
+        ("--semiangle-cutoff", "25"),
+    ],
+    ids=["RAM", "streamed"],
+)
+def test_dpc_writes_an_overview_and_a_picture(scan, tmp_path, options):
     output = tmp_path / "result.h5"
     text = run(
         *("dpc", scan, "--no-flyback", "--energy", "80e3", "--force-scan-sampling", "0.32"),
-        *("--force-reciprocal-sampling", "0.0043", "--method", "iterative", "--output", output),
-        *("--force-com-rotation", "0", "--no-com-transpose", "--mem", "MEMMAP"),
+        *("--force-com-rotation", "0", "--no-com-transpose", "--output", output, *options),
     )
     assert "rotation:     0.0 degrees" in text
     assert (tmp_path / "result.png").read_bytes().startswith(PNG)
-    assert output.exists()
+    saved = py4DSTEM.read(str(output))
+    for name, (shape, units) in OVERVIEW.items():
+        result = saved.tree(name)
+        assert result.data.shape == shape
+        assert np.isfinite(result.data).all()
+        assert units is None or result.metadata["parameters"]["units"] == units
+    cube = py4DSTEM.import_file(scan, keep_flyback=False)
+    np.testing.assert_allclose(saved.tree("dp_mean").data, cube.get_dp_mean().data)
+    dose = saved.tree("dpc_reconstruction_dose").data
+    np.testing.assert_array_equal(saved.tree("rings").data.sum(axis=0), dose)
+    geometry = saved.tree("bright_field").metadata["parameters"]
+    center, radius = tuple(float(c) for c in geometry["center"]), float(geometry["bf_radius"])
+    bright = cube.get_virtual_image("circle", (center, radius)).data
+    np.testing.assert_array_equal(saved.tree("bright_field").data, bright)
+    np.testing.assert_array_equal(saved.tree("quadrants").data.sum(axis=0), bright)
+    outside = (center, (float(geometry["dark_field_from"]), 1000))
+    dark = cube.get_virtual_image("annulus", outside).data
+    np.testing.assert_array_equal(saved.tree("dark_field").data, dark)
 
 
 @pytest.mark.parametrize(
@@ -98,6 +135,11 @@ def test_dpc_writes_results_and_a_picture(scan, tmp_path):
         (("ssb", "SCAN", "--energy", "80e3", "-a", "defocus"), "NAME=VALUE"),
         (("ssb", "SCAN", "--energy", "80e3", "-a", "defokus=3"), "did you mean defocus"),
         (("ssb", "SCAN", "--energy", "80e3", "--device", "gpu"), "gpu"),
+        (("dpc", "SCAN", "--bf-radius", "-3"), "bf_radius"),
+        (
+            ("dpc", "SCAN", "--semiangle-cutoff", "25", "--force-angular-sampling", "0.2"),
+            "not both",
+        ),
         (("convert", "SCAN", "SCAN"), "same file"),
         (("convert", "SCAN", "nowhere/out.h5"), "nowhere"),
         (("info", "SCAN", "--scan-shape", "7", "7"), "49|7, 7"),

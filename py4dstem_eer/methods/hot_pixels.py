@@ -12,6 +12,7 @@ import numpy as np
 
 from ..errors import EventWarning
 from ..events import EventStore
+from ..progress import shown
 from .reductions import pattern_sum
 
 #: A pixel this many Poisson standard deviations above its neighbourhood is hot.
@@ -43,7 +44,8 @@ def sample_pattern(events: EventStore) -> np.ndarray:
     for seen, row in enumerate(_spread(events.scan_shape[0])):
         if seen >= _FEWEST_ROWS and total.sum() >= _ENOUGH_ELECTRONS:
             break
-        total += pattern_sum(events.read_rows(row, row + 1))
+        with shown(False):  # a bar for each row would flicker
+            total += pattern_sum(events.read_rows(row, row + 1))
     return total
 
 
