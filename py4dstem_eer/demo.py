@@ -72,16 +72,15 @@ def run_demo(directory: Path, say: Say) -> dict[str, float]:
     with timings.step("mean pattern and bright-field image"):
         cube.get_dp_mean()
     ssb = _reconstruct_ssb(cube, timings)
+    summed, weighted = _reconstruct_ssb_twice(ssb, timings)
     dpc = _reconstruct_dpc(cube, ssb, timings)
     with timings.step("save demo.h5"):
         py4DSTEM.save(str(directory / "demo.h5"), cube, mode="o")
     true_phase = truth.visible_phase()
-    correlations = {
-        "SSB": correlation(ssb.object_phase.data, true_phase),
-        "DPC": correlation(dpc.object_phase.data, true_phase),
-    }
+    phases = {"SSB": summed, "SSB, least squares": weighted, "DPC": dpc.object_phase}
+    correlations = {name: correlation(p.data, true_phase) for name, p in phases.items()}
     with timings.step("draw demo.png"):
-        _draw(directory / "demo.png", cube, ssb, dpc, true_phase, correlations)
+        _draw(directory / "demo.png", cube, ssb, phases, true_phase, correlations)
     for method, value in correlations.items():
         say(f"correlation of the {method} phase with the truth: {value:.3f}")
     say(f"wrote demo_events.h5, demo.h5 and demo.png into {directory.resolve()}")
@@ -115,11 +114,17 @@ def _reconstruct_ssb(cube: Any, timings: Timings) -> Any:
     ssb = py4DSTEM.process.phase.EventSSB(ENERGY, cube, semiangle_cutoff=SEMIANGLE)
     with timings.step("SSB: preprocess"):
         ssb.preprocess()
-    with timings.step("SSB: reconstruct"):
-        ssb.reconstruct()
     with timings.step("bright-field image"):
         cube.get_virtual_image("circle", (ssb.disk.center, ssb.disk.radius), name="bright_field")
     return ssb
+
+
+def _reconstruct_ssb_twice(ssb: Any, timings: Timings) -> tuple[Any, Any]:
+    with timings.step("SSB: reconstruct"):
+        summed = ssb.reconstruct().object_phase
+    with timings.step("SSB: reconstruct by least squares"):
+        weighted = ssb.reconstruct(weighting="snr").object_phase
+    return summed, weighted
 
 
 def _reconstruct_dpc(cube: Any, ssb: Any, timings: Timings) -> Any:
@@ -136,22 +141,28 @@ def _reconstruct_dpc(cube: Any, ssb: Any, timings: Timings) -> Any:
 
 
 def _draw(
-    path: Path, cube: Any, ssb: Any, dpc: Any, true_phase: np.ndarray, values: dict[str, float]
+    path: Path,
+    cube: Any,
+    ssb: Any,
+    phases: dict[str, Any],
+    true_phase: np.ndarray,
+    values: dict[str, float],
 ) -> None:
     import matplotlib.pyplot as plt
 
     from .bridge.figures import draw_image, draw_pattern
     from .bridge.results import real_slice
 
-    figure, axes = plt.subplots(1, 5, figsize=(21, 4.4))
+    figure, axes = plt.subplots(2, 3, figsize=(14, 8.6))
+    axes = axes.ravel()
     draw_pattern(axes[0], cube.tree("dp_mean").data, ssb.disk)
     axes[0].set_title(f"mean pattern, {ELECTRONS_PER_PATTERN} e⁻ each")
     bright = real_slice(cube.tree("bright_field").data, "bf", "electrons", ssb.geometry.scan_step)
     draw_image(axes[1], bright, "bright field", cmap="gray")
-    draw_image(axes[2], ssb.object_phase, f"SSB phase, correlation {values['SSB']:.2f}")
-    draw_image(axes[3], dpc.object_phase, f"DPC phase, correlation {values['DPC']:.2f}")
+    for axis, (name, phase) in zip(axes[3:], phases.items(), strict=True):
+        draw_image(axis, phase, f"{name}: correlation {values[name]:.2f}")
     truth = real_slice(true_phase, "truth", "rad", ssb.geometry.scan_step)
-    draw_image(axes[4], truth, "ground truth, band-limited to 2α/λ")
+    draw_image(axes[2], truth, "ground truth, band-limited to 2α/λ")
     figure.tight_layout()
     with atomic_path(path) as part:
         figure.savefig(part, format="png", dpi=100)

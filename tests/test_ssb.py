@@ -379,6 +379,23 @@ def test_a_disk_that_contradicts_the_calibration_warns():
         ssb.preprocess(6, (7, 7), RADIUS, 0, False)
 
 
+def test_least_squares_weighting_is_lazy_and_gives_its_error():
+    ssb = preprocessed(counts((9, 8), (14, 15)), (7, 7))
+    with pytest.raises(ParameterError, match="phase_sigma"):
+        _ = ssb.phase_sigma
+    weighted = ssb.reconstruct(weighting="snr", defocus=20.0)
+    np.testing.assert_allclose(np.abs(weighted.object), 1, atol=1e-6)
+    assert np.isfinite(weighted.phase_sigma)
+    assert weighted.object_phase.metadata["parameters"]["weighting"] == "snr"
+    again = preprocessed(counts((9, 8), (14, 15)), (7, 7), defocus=20.0)
+    np.testing.assert_array_equal(again.reconstruct(weighting="snr").object, weighted.object)
+    with pytest.raises(ParameterError, match="sidebands"):
+        ssb.reconstruct("left", weighting="snr")
+    ssb.reconstruct()
+    with pytest.raises(ParameterError, match="phase_sigma"):
+        _ = ssb.phase_sigma
+
+
 def test_order_of_calls_is_checked():
     ssb = EventSSB(ENERGY, calibrated(SparseDataCube.from_dense(DATA)), SEMIANGLE, verbose=False)
     for call in (ssb.reconstruct, lambda: ssb.object, lambda: ssb.object_phase, ssb.trotters):

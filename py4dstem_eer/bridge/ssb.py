@@ -14,7 +14,7 @@ from py4DSTEM.data import DiffractionSlice, RealSlice
 from ..detector import DROPPED
 from ..device import get_device
 from ..errors import CalibrationError, EventWarning, ParameterError
-from ..methods import ssb
+from ..methods import ssb, ssb_snr
 from ..methods.aperture_grid import ApertureGrid, aperture_grid
 from ..methods.bright_field import Disk, find_disk
 from ..methods.com import fill_empty
@@ -28,6 +28,7 @@ from .results import diffraction_slice, real_slice
 
 #: Warn when the measured disk and the calibrated aperture differ by more than this.
 _RADIUS_TOLERANCE = 0.1
+_WEIGHTINGS = ("sum", "snr")
 _NAMED = {"object_phase": "rad", "object_amplitude": "1"}
 
 
@@ -40,6 +41,7 @@ class _Prepared:
     disk: Disk
     pattern_sum: np.ndarray
     camera_pixel: float
+    detector_size: int | None
 
 
 class EventSSB:
@@ -96,6 +98,8 @@ class EventSSB:
         self._verbose = verbose
         self.name = name
         self._prepared: _Prepared | None = None
+        self._snr: tuple[ssb.OverlapStore, ApertureGrid] | None = None
+        self._phase_sigma: float | None = None
         self._object: np.ndarray | None = None
         self._results: dict[str, RealSlice] = {}
 
@@ -166,6 +170,7 @@ class EventSSB:
             rotation = self._scan_rotation(step, force_com_rotation, force_com_transpose)
             geometry = Geometry(self._energy, semiangle, step, *rotation)
             self._prepared = self._prepare(geometry, disk, pixel, detector_size, pattern_sum)
+        self._snr = None
         self._object = None
         self._results = {}
         return self
@@ -218,7 +223,7 @@ class EventSSB:
         stack = self._patterns.stack(grid.pixel_map, pattern_sum, self._device)
         total = float(pattern_sum.ravel()[grid.square.lut != DROPPED].sum())
         store = ssb.prepare(stack, grid, self._patterns.scan_shape, total, geometry, self._device)
-        return _Prepared(store, grid, disk, pattern_sum, pixel)
+        return _Prepared(store, grid, disk, pattern_sum, pixel, detector_size)
 
     def reconstruct(
         self,
@@ -236,8 +241,11 @@ class EventSSB:
             Which double overlaps are used.
         triple_overlap : bool
             Use the regions where three disks overlap as well.
-        weighting : {"sum"}
-            How the detector pixels of one scan frequency are combined.
+        weighting : {"sum", "snr"}
+            "sum" adds up the detector pixels of a scan frequency, as py4DSTEM does: sharp, with
+            a transfer that falls towards small and large frequencies. "snr" is the least-squares
+            phase of a weak object from all overlaps, weighted by the counting noise: in radians,
+            with even transfer; see `methods.ssb_snr`. It takes no `sideband`.
         polar_parameters, **aberrations
             Aberrations [Å, rad], all others zero. Default: those given before.
 
@@ -246,15 +254,41 @@ class EventSSB:
         self
         """
         prepared = self._ready()
-        if weighting != "sum":
-            raise ParameterError(f'weighting is {weighting!r}; it must be "sum"')
+        if weighting not in _WEIGHTINGS:
+            raise ParameterError(f"weighting is {weighting!r}; it must be one of {_WEIGHTINGS}")
         given = {**(polar_parameters or {}), **aberrations}
         if given:
             self._aberrations = Aberrations.parse(given)
-        self._object = ssb.reconstruct(prepared.store, self._aberrations, sideband, triple_overlap)
+        if weighting == "snr":
+            self._object = self._least_squares(prepared, sideband)
+        else:
+            self._phase_sigma = None
+            self._object = ssb.reconstruct(
+                prepared.store, self._aberrations, sideband, triple_overlap
+            )
         self._results = {}
         self._publish(sideband=sideband, triple_overlap=triple_overlap, weighting=weighting)
         return self
+
+    def _least_squares(self, prepared: _Prepared, sideband: str) -> np.ndarray:
+        """Return exp(iφ) of the least-squares phase; gathers its own entries the first time."""
+        if sideband != "both":
+            raise ParameterError('weighting="snr" uses both sidebands: leave sideband="both"')
+        if self._snr is None:
+            with shown(self._verbose):
+                self._snr = self._prepare_snr(prepared)
+        estimate = ssb_snr.estimate_phase(*self._snr, self._aberrations)
+        self._phase_sigma = estimate.sigma
+        return np.exp(1j * estimate.phase).astype(np.complex64)
+
+    def _prepare_snr(self, prepared: _Prepared) -> tuple[ssb.OverlapStore, ApertureGrid]:
+        geometry, shape = self.geometry, self._patterns.detector_shape
+        size = prepared.detector_size
+        grid = aperture_grid(shape, prepared.disk, prepared.camera_pixel, geometry, size, rim=True)
+        stack = self._patterns.stack(grid.pixel_map, prepared.pattern_sum, self._device)
+        total = float(stack.sum())
+        scan_shape = self._patterns.scan_shape
+        return ssb_snr.prepare_snr(stack, grid, scan_shape, total, geometry, self._device), grid
 
     def _publish(self, **settings: Any) -> None:
         """Make the results and hang them into the cube's tree."""
@@ -316,6 +350,13 @@ class EventSSB:
     def object_amplitude(self) -> RealSlice:
         """Amplitude of the object, (Rx, Ry) [1]."""
         return self._result("object_amplitude")
+
+    @property
+    def phase_sigma(self) -> float:
+        """Standard error of every pixel of the phase from counting noise [rad]; of "snr" only."""
+        if self._phase_sigma is None:
+            raise ParameterError('phase_sigma belongs to reconstruct(weighting="snr")')
+        return self._phase_sigma
 
     @property
     def probe_fourier(self) -> np.ndarray:

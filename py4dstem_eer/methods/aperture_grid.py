@@ -11,6 +11,9 @@ from ..errors import ParameterError
 from ..optics import Geometry
 from .bright_field import Disk
 
+#: Rim pixels that are covered less hold more noise than signal.
+_LEAST_COVERAGE = 0.02
+
 
 @dataclass(frozen=True)
 class ApertureGrid:
@@ -24,6 +27,8 @@ class ApertureGrid:
         Flat indices, in the small detector, of the pixels inside the aperture.
     wx, wy : (n,) float64
         Their scattering angles along (row, column) [rad].
+    coverage : (n,) float64
+        Part of each pixel that the aperture covers.
     pixel : (float, float)
         Side of a pixel of the small detector [rad].
     """
@@ -32,6 +37,7 @@ class ApertureGrid:
     pixels: np.ndarray
     wx: np.ndarray
     wy: np.ndarray
+    coverage: np.ndarray
     pixel: tuple[float, float]
 
     @property
@@ -51,6 +57,7 @@ def aperture_grid(
     camera_pixel: float,
     geometry: Geometry,
     detector_size: int | None,
+    rim: bool = False,
 ) -> ApertureGrid:
     """Lay the small detector over the camera and find its pixels inside the aperture.
 
@@ -65,6 +72,8 @@ def aperture_grid(
     geometry : Geometry
     detector_size : int or None
         Side of the small detector; None keeps the camera's own pixels.
+    rim : bool
+        Take in the pixels that the aperture covers in part, rather than those whose middle is in.
 
     Raises
     ------
@@ -83,14 +92,16 @@ def aperture_grid(
         rows = columns = np.arange(detector_size) - (detector_size - 1) / 2
     pixel = pixels_per_bin * camera_pixel * geometry.wavelength
     wx, wy = np.meshgrid(rows * pixel, columns * pixel, indexing="ij")
-    inside = np.hypot(wx, wy) < geometry.semiangle * 1e-3
+    aperture = geometry.semiangle * 1e-3
+    coverage = np.clip(0.5 + (aperture - np.hypot(wx, wy)) / pixel, 0, 1)
+    inside = coverage > _LEAST_COVERAGE if rim else np.hypot(wx, wy) < aperture
     pixels = np.flatnonzero(inside)
     if len(pixels) == 0:
         raise ParameterError(
             f"no detector pixel lies inside the aperture of {geometry.semiangle:g} mrad: a pixel "
             f"is {pixel * 1e3:g} mrad wide; use a larger detector_size, or check the calibration"
         )
-    return ApertureGrid(square, pixels, wx[inside], wy[inside], (pixel, pixel))
+    return ApertureGrid(square, pixels, wx[inside], wy[inside], coverage[inside], (pixel, pixel))
 
 
 def _identity_map(shape: Shape2D) -> PixelMap:

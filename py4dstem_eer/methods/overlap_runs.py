@@ -80,7 +80,9 @@ class OverlapRuns:
         return int(self.start[-1])
 
 
-def overlap_runs(scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry) -> OverlapRuns:
+def overlap_runs(
+    scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry, reach: float = 0.0
+) -> OverlapRuns:
     """Find all runs for a scan and an aperture.
 
     Parameters
@@ -88,6 +90,8 @@ def overlap_runs(scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry) ->
     scan_shape : (int, int)
     grid : ApertureGrid
     geometry : Geometry
+    reach : float
+        How far beyond the aperture's edge a shifted disk still counts [rad].
     """
     n_rows, n_columns = scan_shape
     wavelength = geometry.wavelength
@@ -97,7 +101,7 @@ def overlap_runs(scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry) ->
     column_wy = np.fft.fftfreq(n_columns, geometry.scan_step[1])[: n_columns // 2 + 1] * wavelength
     n_regular = (n_columns - 1) // 2 + 1
     kx, ky = _scan_frame(grid, geometry)
-    limit = (geometry.semiangle * 1e-3) ** 2
+    limit = (geometry.semiangle * 1e-3 + reach) ** 2
     arguments = (row_wx, column_wy, n_regular, n_rows, kx, ky, limit)
     row_ptr, pixel, side, first, length = _find_runs(*arguments)
     start = np.zeros(len(length) + 1, np.int64)

@@ -105,6 +105,7 @@ def prepare(
     total: float,
     geometry: Geometry,
     device: str = "cpu",
+    reach: float = 0.0,
 ) -> OverlapStore:
     """Fourier transform the bright-field pixels' images and keep what lies in overlaps.
 
@@ -119,6 +120,8 @@ def prepare(
         Electrons on the whole small detector, in all patterns.
     geometry : Geometry
     device : {"cpu", "gpu"}
+    reach : float
+        How far beyond the aperture's edge a shifted disk still counts [rad].
 
     Raises
     ------
@@ -130,7 +133,7 @@ def prepare(
     if total <= 0:
         raise ParameterError("all patterns are empty on the bright-field disk")
     where = get_device(device)
-    runs = overlap_runs(scan_shape, grid, geometry)
+    runs = overlap_runs(scan_shape, grid, geometry, reach)
     if runs.n_entries == 0:
         raise ParameterError(
             f"no scan frequency lies in a disk overlap: a scan of {scan_shape} positions in steps "

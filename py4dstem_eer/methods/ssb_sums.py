@@ -43,8 +43,11 @@ def _along_row(table, wx, power):
 
 
 @scalar_function
-def _line(table, wx, wy, step):
-    """Return χ(wx, wy + t·step) as the coefficients of a polynomial in t, constant first."""
+def line(table, wx, wy, step, chi_k, scale):
+    """Return scale·(χ(wx, wy + t·step) − χ_k) as float32 coefficients of t, constant first.
+
+    With a scale of ±1/2π these are turns, of which the constant needs its fraction only.
+    """
     b0, b1, b2 = _along_row(table, wx, 0), _along_row(table, wx, 1), _along_row(table, wx, 2)
     b3, b4, b5 = _along_row(table, wx, 3), _along_row(table, wx, 4), _along_row(table, wx, 5)
     b6 = _along_row(table, wx, 6)
@@ -57,7 +60,26 @@ def _line(table, wx, wy, step):
     a5 = b5 + wy * 6 * b6
     s2 = step * step
     s4 = s2 * s2
-    return a0, a1 * step, a2 * s2, a3 * s2 * step, a4 * s4, a5 * s4 * step, b6 * s4 * s2
+    turns = scale * (a0 - chi_k)
+    return (
+        np.float32(turns - math.floor(turns)),
+        np.float32(scale * a1 * step),
+        np.float32(scale * a2 * s2),
+        np.float32(scale * a3 * s2 * step),
+        np.float32(scale * a4 * s4),
+        np.float32(scale * a5 * s4 * step),
+        np.float32(scale * b6 * s4 * s2),
+    )
+
+
+@scalar_function
+def cos_sin(turns):
+    """Return cos and sin of 2π·turns for a float32, from the half angle."""
+    x = turns - ((turns + _ROUND) - _ROUND)
+    y = x * x
+    s = x * (_S0 + y * (_S1 + y * (_S2 + y * (_S3 + y * (_S4 + y * _S5)))))
+    c = _C0 + y * (_C1 + y * (_C2 + y * (_C3 + y * (_C4 + y * _C5))))
+    return _ONE - _TWO * s * s, _TWO * s * c
 
 
 @kernel
@@ -89,12 +111,8 @@ def add_double_overlaps(
         begin = direction * column_wy[column]
         half = 0.5 * (n - 1)
         wx, wy = kx[p] + sign * row_wx[i], ky[p] + sign * (begin + half * step)
-        a0, a1, a2, a3, a4, a5, a6 = _line(table, wx, wy, sign * step)
         scale = -sign / (2 * math.pi)
-        turns = (a0 - chi_k[p]) * scale
-        c0 = np.float32(turns - math.floor(turns))
-        c1, c2, c3 = np.float32(a1 * scale), np.float32(a2 * scale), np.float32(a3 * scale)
-        c4, c5, c6 = np.float32(a4 * scale), np.float32(a5 * scale), np.float32(a6 * scale)
+        c0, c1, c2, c3, c4, c5, c6 = line(table, wx, wy, sign * step, chi_k[p], scale)
         weight = np.float32(-sign)
         middle = np.float32(half)
         # views whose indices are plainly not negative let the loop become vectors
@@ -104,14 +122,9 @@ def add_double_overlaps(
         for j in range(n):
             t = np.float32(j) - middle
             x = c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))))
-            x = x - ((x + _ROUND) - _ROUND)
-            y = x * x
-            s = x * (_S0 + y * (_S1 + y * (_S2 + y * (_S3 + y * (_S4 + y * _S5)))))
-            c = _C0 + y * (_C1 + y * (_C2 + y * (_C3 + y * (_C4 + y * _C5))))
-            cosine = weight * (_ONE - _TWO * s * s)
-            sine = weight * (_TWO * s * c)
-            out_re[j] += run_re[j] * cosine - run_im[j] * sine
-            out_im[j] += run_re[j] * sine + run_im[j] * cosine
+            cosine, sine = cos_sin(x)
+            out_re[j] += weight * (run_re[j] * cosine - run_im[j] * sine)
+            out_im[j] += weight * (run_re[j] * sine + run_im[j] * cosine)
 
 
 @kernel

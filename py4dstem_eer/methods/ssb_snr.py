@@ -1,0 +1,210 @@
+"""Single-sideband ptychography by least squares: quantitative, and weighted by the noise.
+
+For a weak phase object the transform of the data is G(k, Q) = i I₀ F(Q) γ̄(k, Q), with F the
+transform of the phase, I₀ the electrons of a fully covered pixel in a pattern, and γ̄ the mean of
+γ = A*(k) A(k − Q) − A(k) A*(k + Q) over the pixel. Counts are Poisson: the variance of G is
+N I₀ c(k) for N positions and a pixel covered to the part c. So each scan frequency has
+
+* its least-squares estimate F̂ = −i Σ G γ̄*/c ÷ (I₀ S), S = Σ |γ̄|²/c, free of any parameter;
+* its variance v = N / (I₀ S);
+* its misfit r, the reduced χ² of G against the model: Σ|G|²/c − |Σ G γ̄*/c|²/S over N I₀ (n − 1).
+  Where it exceeds one, the object does more than the model says: v is inflated by 1 + 3 (r − 1).
+
+A Wiener factor σ²/(σ² + v) holds back what is mostly noise; σ² is |F̂|² − v where that is plain, and
+otherwise its mean over the neighbourhood, each value weighted by 1/v², as it deserves.
+
+All overlaps are used, triple ones included. The part of a pixel that lies in two disks is taken as
+the smaller of the parts that lie in each, which is exact where their edges run alike: in the thin
+crescents of small Q, which carry the coarse features of the phase.
+"""
+
+from __future__ import annotations
+
+import math
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+from scipy import ndimage
+
+from ..device import kernel
+from ..optics import Aberrations, Geometry
+from .aperture_grid import ApertureGrid
+from .ssb import OverlapStore, prepare
+from .ssb_sums import cos_sin, evaluate_chi, line
+
+#: How strongly misfit lowers the trust in a scan frequency.
+_MISFIT_WEIGHT = 3.0
+#: |F̂|² beyond this many variances is signal by itself.
+_PLAIN_SIGNAL = 9.0
+#: Width of the neighbourhood over which weaker signal is averaged [scan frequencies].
+_NEIGHBOURHOOD = 2.0
+#: Scan frequencies whose S is a smaller part of the largest tell nothing.
+_LEAST_OVERLAP = 0.01
+_ONE, _ZERO, _HALF = np.float32(1), np.float32(0), np.float32(0.5)
+_N_PLANES = 5
+
+
+@dataclass(frozen=True)
+class PhaseEstimate:
+    """A quantitative phase.
+
+    Attributes
+    ----------
+    phase : (Rx, Ry) float32
+        [rad], mean zero
+    sigma : float
+        Standard error of every pixel of `phase` from counting noise [rad].
+    """
+
+    phase: np.ndarray
+    sigma: float
+
+
+def prepare_snr(
+    stack: Any,
+    grid: ApertureGrid,
+    scan_shape: tuple[int, int],
+    total: float,
+    geometry: Geometry,
+    device: str = "cpu",
+) -> OverlapStore:
+    """Gather the entries of all pixels that the aperture touches; parameters as for `prepare`.
+
+    `grid` must have been made with ``rim=True``.
+    """
+    return prepare(stack, grid, scan_shape, total, geometry, device, reach=grid.pixel[0] / 2)
+
+
+@kernel(fastmath={"contract", "nsz"})
+def _add_weighted(
+    i, row_ptr, pixel, first, length, start, g_re, g_im, kx, ky, coverage, chi_k, table,
+    row_wx, column_wy, n_scan_rows, n_regular, aperture, per_width, planes,
+):  # fmt: skip
+    """Add up one row: Σ G γ̄*/c (two planes), Σ |γ̄|²/c, Σ |G|²/c and the number of entries."""
+    direction = -1.0 if i == n_scan_rows else 1.0
+    scale = 1 / (2 * math.pi)
+    edge, slope = np.float32(aperture), np.float32(per_width)
+    for r in range(row_ptr[i], row_ptr[i + 1]):
+        p, column, n = pixel[r], first[r], length[r]
+        step = direction * column_wy[1] if n_regular > 1 else 0.0
+        half = 0.5 * (n - 1)
+        middle_y = direction * column_wy[column] + half * step
+        mx, my = kx[p] - row_wx[i], ky[p] - middle_y
+        px, py = kx[p] + row_wx[i], ky[p] + middle_y
+        # the phases of A*(k) A(k − Q) and of A(k) A*(k + Q), in turns
+        m0, m1, m2, m3, m4, m5, m6 = line(table, mx, my, -step, chi_k[p], -scale)
+        p0, p1, p2, p3, p4, p5, p6 = line(table, px, py, step, chi_k[p], scale)
+        c = np.float32(coverage[p])
+        per_c = _ONE / c
+        mx2, my0, px2, py0 = (
+            np.float32(mx * mx),
+            np.float32(my),
+            np.float32(px * px),
+            np.float32(py),
+        )
+        dy, middle = np.float32(step), np.float32(half)
+        run_re, run_im = g_re[start[r] : start[r] + n], g_im[start[r] : start[r] + n]
+        num_re, num_im = planes[0, i, column : column + n], planes[1, i, column : column + n]
+        weight, power = planes[2, i, column : column + n], planes[3, i, column : column + n]
+        number = planes[4, i, column : column + n]
+        for j in range(n):
+            t = np.float32(j) - middle
+            y = my0 - t * dy
+            inside = _HALF + (edge - np.float32(math.sqrt(mx2 + y * y))) * slope
+            f_minus = min(max(inside, _ZERO), c)
+            y = py0 + t * dy
+            inside = _HALF + (edge - np.float32(math.sqrt(px2 + y * y))) * slope
+            f_plus = min(max(inside, _ZERO), c)
+            x = m0 + t * (m1 + t * (m2 + t * (m3 + t * (m4 + t * (m5 + t * m6)))))
+            cos_m, sin_m = cos_sin(x)
+            x = p0 + t * (p1 + t * (p2 + t * (p3 + t * (p4 + t * (p5 + t * p6)))))
+            cos_p, sin_p = cos_sin(x)
+            gamma_re = f_minus * cos_m - f_plus * cos_p
+            gamma_im = f_minus * sin_m - f_plus * sin_p
+            re, im = run_re[j], run_im[j]
+            num_re[j] += per_c * (re * gamma_re + im * gamma_im)
+            num_im[j] += per_c * (im * gamma_re - re * gamma_im)
+            weight[j] += per_c * (gamma_re * gamma_re + gamma_im * gamma_im)
+            power[j] += per_c * (re * re + im * im)
+            number[j] += _ONE
+
+
+def estimate_phase(
+    store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations
+) -> PhaseEstimate:
+    """Return the phase for one set of aberrations.
+
+    Parameters
+    ----------
+    store : OverlapStore
+        From `prepare_snr`.
+    grid : ApertureGrid
+        With its rim.
+    aberrations : Aberrations
+        In the scan's frame.
+    """
+    scan_shape = store.runs.scan_shape
+    n_positions = math.prod(scan_shape)
+    num_re, num_im, overlap, power, number = _planes(store, grid, aberrations)
+    per_pixel = store.total / n_positions / float(grid.coverage.sum())  # I₀
+    known = overlap > _LEAST_OVERLAP * overlap.max()
+    safe = np.where(known, overlap, 1)
+    estimate = (num_im - 1j * num_re) / (per_pixel * safe)
+    variance = n_positions / (per_pixel * safe)
+    residual = power - (num_re**2 + num_im**2) / safe
+    misfit = residual / (n_positions * per_pixel * np.maximum(number - 1, 1))
+    doubt = variance * (1 + _MISFIT_WEIGHT * np.maximum(misfit - 1, 0))
+    wiener = np.where(known, _wiener_factor(np.abs(estimate) ** 2, doubt, known, store), 0)
+    phase = np.fft.irfft2(estimate * wiener, s=scan_shape).astype(np.float32)
+    noise = _whole_plane(wiener**2 * variance * known, store).sum()
+    return PhaseEstimate(phase, float(np.sqrt(noise)) / n_positions)
+
+
+def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -> np.ndarray:
+    """Run the kernel; return its sums for the rows of the scan, (5, Rx, Ry // 2 + 1) float64."""
+    where, runs, geometry = store.device, store.runs, store.geometry
+    table = where.asarray(aberrations.chi_table(geometry.wavelength))
+    kx, ky = where.asarray(runs.kx), where.asarray(runs.ky)
+    chi_k = where.xp.empty(len(runs.kx), np.float64)
+    evaluate_chi.launch(where, len(runs.kx), kx, ky, table, chi_k)
+    tables = (runs.row_ptr, runs.pixel, runs.first, runs.length, runs.start)
+    shape = (_N_PLANES, runs.n_rows, runs.scan_shape[1] // 2 + 1)
+    planes = where.xp.zeros(shape, np.float32)
+    _add_weighted.launch(
+        where,
+        runs.n_rows,
+        *(where.asarray(a) for a in tables),
+        *(store.g_re, store.g_im, kx, ky, where.asarray(grid.coverage), chi_k, table),
+        *(where.asarray(runs.row_wx), where.asarray(runs.column_wy)),
+        *(runs.scan_shape[0], runs.n_regular, geometry.semiangle * 1e-3, 1 / grid.pixel[0]),
+        planes,
+    )
+    sums = where.asnumpy(planes)[:, : runs.scan_shape[0]].astype(np.float64)
+    sums[:, 0, 0] = 0  # Q = 0 carries no phase
+    return sums
+
+
+def _wiener_factor(
+    signal: np.ndarray, doubt: np.ndarray, known: np.ndarray, store: OverlapStore
+) -> np.ndarray:
+    """Return σ²/(σ² + v), with σ² from |F̂|² itself where it is plain, else from around."""
+    excess = signal - doubt
+    trust = np.where(known, 1 / doubt**2, 0)
+    total = _smooth(trust, store)
+    local = _smooth(excess * trust, store) / np.where(total > 0, total, 1)
+    power = np.where(signal > _PLAIN_SIGNAL * doubt, excess, np.maximum(local, 0))
+    return power / (power + doubt)
+
+
+def _smooth(half_plane: np.ndarray, store: OverlapStore) -> np.ndarray:
+    """Average over the neighbourhood in the whole, periodic plane of scan frequencies."""
+    whole = _whole_plane(half_plane, store)
+    smooth = ndimage.gaussian_filter(whole, _NEIGHBOURHOOD, mode="wrap")
+    return smooth[:, : half_plane.shape[1]]
+
+
+def _whole_plane(half_plane: np.ndarray, store: OverlapStore) -> np.ndarray:
+    """Complete a quantity that is the same at Q and −Q."""
+    mirrored = half_plane[::-1, 1 : store.runs.n_regular][:, ::-1]
+    return np.concatenate([half_plane, np.roll(mirrored, 1, axis=0)], axis=1)

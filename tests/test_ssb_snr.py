@@ -1,0 +1,159 @@
+"""The least-squares phase: its sums against plain numpy, its scale, noise and gain over the sum.
+
+Nothing here imports py4DSTEM, which does not load under numba's CUDA simulator.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import reference
+
+from py4dstem_eer.device import get_device
+from py4dstem_eer.events import EventStore
+from py4dstem_eer.methods import reductions, ssb, ssb_snr
+from py4dstem_eer.methods.aperture_grid import aperture_grid
+from py4dstem_eer.methods.bright_field import Disk
+from py4dstem_eer.optics import Aberrations, Geometry
+from py4dstem_eer.simulate import band_limited, crystal_phase, nanotube_phase, simulate_events
+
+ENERGY, SEMIANGLE, RADIUS, CENTER = 80e3, 25.0, 5.3, (6.7, 7.2)
+PIXEL = SEMIANGLE * 1e-3 / reference.wavelength(ENERGY) / RADIUS
+POLAR = {"C10": -150.0, "C12": 60.0, "phi12": 0.4, "C21": 2e3, "phi21": 1.0}
+
+
+def prepared(events, disk, pixel, geometry, size, device="cpu"):
+    grid = aperture_grid(events.detector_shape, disk, pixel, geometry, size, rim=True)
+    stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint16), device)
+    total = float(get_device(device).asnumpy(stack).sum())
+    store = ssb_snr.prepare_snr(stack, grid, events.scan_shape, total, geometry, device)
+    return store, grid
+
+
+def estimate(events, truth, aberrations=None):
+    disk = Disk(truth.disk_center, truth.disk_radius)
+    store, grid = prepared(events, disk, truth.reciprocal_pixel, truth.geometry, 18)
+    used = truth.aberrations if aberrations is None else Aberrations.parse(aberrations)
+    return ssb_snr.estimate_phase(store, grid, used)
+
+
+def summed(events, truth):
+    disk = Disk(truth.disk_center, truth.disk_radius)
+    args = (events.detector_shape, disk, truth.reciprocal_pixel, truth.geometry, 18)
+    grid = aperture_grid(*args)
+    stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint16))
+    total = float(stack.sum())
+    store = ssb.prepare(stack, grid, events.scan_shape, total, truth.geometry)
+    return np.angle(ssb.reconstruct(store, truth.aberrations))
+
+
+def correlation(phase, truth):
+    return np.corrcoef(phase.ravel(), truth.visible_phase().ravel())[0, 1]
+
+
+@pytest.mark.parametrize("scan", [(5, 6), (4, 7)])
+def test_sums_are_those_of_plain_numpy(scan, device):
+    geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.6), 0.3, True)
+    data = np.random.default_rng(0).poisson(2.0, (*scan, 14, 15)).astype(np.uint16)
+    events = EventStore.from_dense(data)
+    store, grid = prepared(events, Disk(CENTER, RADIUS), PIXEL, geometry, None, device)
+    planes = ssb_snr._planes(store, grid, Aberrations.parse(POLAR))
+    lam = reference.wavelength(ENERGY)
+    kx, ky, width = grid.wx / lam, grid.wy / lam, grid.pixel[0] / lam
+    radius = SEMIANGLE * 1e-3 / lam
+    polar = reference.relative_angles(POLAR, 0.3, True)
+    g = np.fft.fft2(data.astype(float), axes=(0, 1)).reshape(*scan, -1)[:, :, grid.pixels]
+    qx, qy = reference.scan_frequencies(scan, (0.5, 0.6), 0.3, True)
+
+    def covered(x, y):
+        return np.clip(0.5 + (radius - np.hypot(x, y)) / width, 0, 1)
+
+    def chi(x, y):
+        return reference.chi(polar, x, y, lam)
+
+    c = covered(kx, ky)
+    for row in range(scan[0]):
+        for column in range(scan[1] // 2 + 1):
+            if row == column == 0:
+                continue
+            q = qx[row, column], qy[row, column]
+            f_minus = np.minimum(c, covered(kx - q[0], ky - q[1]))
+            f_plus = np.minimum(c, covered(kx + q[0], ky + q[1]))
+            gamma = f_minus * np.exp(1j * (chi(kx, ky) - chi(kx - q[0], ky - q[1])))
+            gamma -= f_plus * np.exp(1j * (chi(kx + q[0], ky + q[1]) - chi(kx, ky)))
+            value = g[row, column]
+            used = (f_minus > 0) | (f_plus > 0)
+            expected = (
+                (value * gamma.conj() / c).sum().real,
+                (value * gamma.conj() / c).sum().imag,
+                (np.abs(gamma) ** 2 / c).sum(),
+                (np.abs(value) ** 2 / c)[used].sum(),
+                used.sum(),
+            )
+            found = planes[:, row, column]
+            np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-3)
+
+
+SCENES = {
+    "nanotube in focus": (nanotube_phase, {}),
+    "aberrated nanotube": (nanotube_phase, {"defocus": 60.0, "C12": 25.0, "phi12": 0.5}),
+    "crystal in focus": (crystal_phase, {}),
+}
+
+
+@pytest.mark.parametrize("name", SCENES)
+@pytest.mark.parametrize("electrons", [40, 400])
+def test_it_is_truer_than_the_sum(name, electrons):
+    specimen, aberrations = SCENES[name]
+    events, truth = simulate_events(
+        specimen((64, 64), 0.32),
+        0.32,
+        electrons_per_pattern=electrons,
+        aberrations=aberrations,
+        rotation=0.2,
+        flyback=False,
+        seed=3,
+    )
+    weighted = correlation(estimate(events, truth).phase, truth)
+    assert weighted > correlation(summed(events, truth), truth) + 0.04
+    wrong = estimate(events, truth, {**aberrations, "defocus": 150.0})
+    assert weighted > correlation(wrong.phase, truth)
+
+
+def test_the_scale_is_in_radians():
+    events, truth = simulate_events(
+        0.2 * crystal_phase((32, 32), 0.32),
+        0.32,
+        electrons_per_pattern=20000,
+        aberrations={"defocus": 60.0},
+        flyback=False,
+        seed=3,
+    )
+    # beyond this, overlaps shrink to nothing and the estimate is held back on purpose
+    limit = 1.5 * truth.geometry.aperture_radius
+    phase = band_limited(estimate(events, truth).phase, 0.32, limit)
+    true = band_limited(truth.phase, 0.32, limit)
+    scale = np.sum(phase * true) / np.sum((true - true.mean()) ** 2)
+    assert scale == pytest.approx(1, abs=0.03)
+    assert abs(phase.mean()) < 1e-6
+
+
+def test_sigma_is_the_scatter_of_repeated_noise():
+    phase = 0.3 * crystal_phase((40, 40), 0.32)
+    repeats = [
+        simulate_events(phase, 0.32, electrons_per_pattern=1000, flyback=False, seed=seed)
+        for seed in range(6)
+    ]
+    estimates = [estimate(*repeat) for repeat in repeats]
+    scatter = np.std([e.phase for e in estimates], axis=0, ddof=1)
+    measured = np.sqrt(np.mean(scatter**2))
+    assert np.mean([e.sigma for e in estimates]) == pytest.approx(measured, rel=0.15)
+
+
+def test_vacuum_is_flat():
+    events, truth = simulate_events(
+        np.zeros((40, 36), np.float32), 0.32, electrons_per_pattern=200, flyback=False
+    )
+    weighted = estimate(events, truth)
+    assert weighted.phase.std() < 0.6 * summed(events, truth).std()
+    assert weighted.phase.shape == (40, 36)
