@@ -13,7 +13,8 @@ from ..progress import track
 from .reductions import check_mask
 
 _NO_COUNTS = np.zeros(0, np.uint8)
-_NO_MASK = np.zeros(0, np.float64)
+#: Every pixel counts once.
+NO_MASK = np.zeros(0, np.float64)
 
 
 @scalar_function
@@ -83,10 +84,10 @@ def centre_of_mass(
     .. [1] Pelz et al., IEEE Signal Process. Mag. 39, 25 (2022), Eq. 4.
     """
     where = get_device(device)
-    weights = where.asarray(_NO_MASK if mask is None else parse_mask(mask, events.detector_shape))
+    weights = where.asarray(NO_MASK if mask is None else parse_mask(mask, events.detector_shape))
     moments = np.empty((*events.scan_shape, 3))
     for first, block in track(events.blocks(), "Centre of mass"):
-        part = where.asnumpy(_block_moments(block, weights, where))
+        part = where.asnumpy(block_moments(block, weights, where))
         moments[first : first + block.scan_shape[0]] = part.reshape(*block.scan_shape, 3)
     return from_moments(moments)
 
@@ -182,7 +183,7 @@ def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:
     return mask.astype(np.float64).ravel()
 
 
-def _block_moments(block: EventStore, mask: Any, where: Device) -> Any:
+def block_moments(block: EventStore, mask: Any, where: Device) -> Any:
     """Return Σ weight, Σ weight·row, Σ weight·column of every pattern, (patterns, 3)."""
     moments = where.xp.empty((block.n_patterns, 3))
     indptr, indices = where.asarray(block.indptr), where.asarray(block.indices)

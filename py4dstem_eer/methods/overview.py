@@ -14,15 +14,15 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..detector import DROPPED, PixelMap
-from ..device import Device, get_device, kernel
+from ..device import Device, get_device
 from ..errors import ParameterError
 from ..events import EventStore
 from ..progress import track
 from .bright_field import Disk, find_disk
-from .com import from_moments, row_divider, row_of
+from .com import NO_MASK, block_moments, from_moments
 from .hot_pixels import find_hot_pixels, sample_pattern, warn_hot
 from .radial import PolarGrid, RadialStack, parse_selection
-from .reductions import block_sum, lists_on
+from .reductions import block_sum, fill_stack, lists_on
 
 #: Rings across the disk's radius: its edge is then an edge between rings.
 RINGS_PER_DISK = 16
@@ -30,23 +30,6 @@ RINGS_PER_DISK = 16
 _MOST_RINGS = 64
 #: Dark field begins at this part of the disk's radius, clear of the rounding of its rim.
 DARK_FIELD_FROM = 1.125
-
-
-@kernel
-def _sweep(p, indptr, indices, counts, lut, columns, multiplier, shift, moments, stack):
-    rows, cols, electrons = 0, 0, 0
-    for e in range(indptr[p], indptr[p + 1]):
-        target = lut[indices[e]]
-        if target != DROPPED:
-            count = np.int64(counts[e]) if len(counts) > 0 else 1
-            row = np.int64(row_of(indices[e], multiplier, shift))
-            electrons += count
-            rows += count * row
-            cols += count * (np.int64(indices[e]) - columns * row)
-            stack[p, target] += count
-    moments[p, 0] = electrons
-    moments[p, 1] = rows
-    moments[p, 2] = cols
 
 
 @dataclass(frozen=True)
@@ -177,19 +160,24 @@ def parse_disk(
 def _one_sweep(
     events: EventStore, pixel_map: PixelMap, where: Device
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    """Return the sum of patterns, Σ 1, Σ row, Σ column of each, and each on the map's target.
+
+    The three kernels run one after the other over a block that is in memory: that is twice as fast
+    as one kernel for all, whose loop stalls on its writes.
+    """
     pattern = np.zeros(pixel_map.source_shape, np.int64)
     moments = np.empty((*events.scan_shape, 3))
     stack = np.empty((*events.scan_shape, *pixel_map.target_shape), np.uint32)
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     lut = where.asarray(pixel_map.lut)
-    divider = (events.detector_shape[1], *row_divider(events.detector_shape))
+    kept = pixel_map.lut != DROPPED
+    weights = where.asarray(NO_MASK if kept.all() else kept.astype(np.float64))
     for first, block in track(events.blocks(), "One sweep over the events"):
         rows = slice(first, first + block.scan_shape[0])
         pattern += block_sum(block, where).reshape(pattern.shape)
-        part = where.xp.empty((block.n_patterns, 3))
+        part = block_moments(block, weights, where)
         counted = where.xp.zeros((block.n_patterns, n_target), np.uint32)
-        lists = lists_on(block, where)
-        _sweep.launch(where, block.n_patterns, *lists, lut, *divider, part, counted)
+        fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, counted)
         moments[rows] = where.asnumpy(part).reshape(*block.scan_shape, 3)
         stack[rows] = where.asnumpy(counted).reshape(*block.scan_shape, *pixel_map.target_shape)
     return pattern, moments, stack

@@ -64,7 +64,8 @@ def _find_largest(p, indptr, counts, image):
 
 
 @kernel
-def _fill_stack(p, indptr, indices, counts, lut, stack):
+def fill_stack(p, indptr, indices, counts, lut, stack):
+    """Count the events of one pattern into the target pixels of a lookup table."""
     for e in range(indptr[p], indptr[p + 1]):
         target = lut[indices[e]]
         if target != DROPPED:
@@ -184,7 +185,7 @@ def binned_stack(
     columns = events.scan_shape[1]
     for first, block in track(events.blocks(), "Binning events"):
         part = stack[first * columns : first * columns + block.n_patterns]
-        _fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, part)
+        fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, part)
     return stack
 
 
