@@ -237,8 +237,18 @@ def _sort_and_merge(p, indptr, indices, counts, ascending, lengths):
     if ascending[p]:
         lengths[p] = stop - start
     else:
-        _sort_pattern(start, stop, indices, counts)
+        if not _in_order(start, stop, indices):
+            _sort_pattern(start, stop, indices, counts)
         lengths[p] = _merge_sorted(start, stop, indices, counts)
+
+
+@scalar_function
+def _in_order(start, stop, indices):
+    """Return whether no index is smaller than the one before; pixels may repeat."""
+    for e in range(start + 1, stop):  # noqa: SIM110, a generator would not compile
+        if indices[e] < indices[e - 1]:
+            return False
+    return True
 
 
 @kernel
