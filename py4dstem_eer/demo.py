@@ -104,7 +104,7 @@ def _simulate(path: Path, timings: Timings) -> SimulatedScan:
             seed=SEED,
         )
     with timings.step("write demo_events.h5 (stempy layout)"):
-        write_stempy(path, events)
+        write_stempy(path, events, metadata={})  # a camera knows no pixel sizes
     return truth
 
 

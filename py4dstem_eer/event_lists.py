@@ -11,6 +11,7 @@ import numpy as np
 
 from .detector import DROPPED, PixelMap
 from .device import kernel, scalar_function
+from .errors import EventRangeError
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 #: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
@@ -27,7 +28,10 @@ def count_dtype(largest: int) -> np.dtype:
     for dtype in _UNSIGNED:
         if largest <= np.iinfo(dtype).max:
             return np.dtype(dtype)
-    return np.dtype(np.uint64)
+    raise EventRangeError(
+        f"a pixel counts {largest} electrons in one pattern; at most {np.iinfo(np.uint32).max} "
+        "can be kept"
+    )
 
 
 def ascending(indptr: np.ndarray, indices: np.ndarray) -> np.ndarray:

@@ -69,6 +69,9 @@ class EventStore:
         if counts is not None and len(counts) != len(indices):
             raise EventRangeError(f"{len(counts)} counts for {len(indices)} indices")
         dtype = event_lists.index_dtype(n_pixels)
+        if not trusted:  # what the caller can still change must not be what is checked here
+            indptr, indices = np.array(indptr), np.array(indices)
+            counts = None if counts is None else np.array(counts)
         self._indptr = _read_only(indptr)
         self._indices = _read_only(_as_indices(indices, dtype))
         self._counts = None if counts is None else _read_only(_as_counts(counts))
@@ -83,7 +86,7 @@ class EventStore:
     ) -> None:
         self._scan_shape = parse_shape(scan_shape, "scan_shape")
         self._detector_shape = parse_shape(detector_shape, "detector_shape")
-        self._metadata = MappingProxyType(dict(metadata or {}))
+        self._metadata = dict(metadata or {})
 
     @classmethod
     def from_lists(
@@ -131,6 +134,7 @@ class EventStore:
             indices,
             event_lists.smallest_counts(counts),
             metadata,
+            trusted=True,
         )
 
     @property
@@ -156,7 +160,7 @@ class EventStore:
     @property
     def metadata(self) -> Mapping[str, Any]:
         """What the file says beside the events; read-only."""
-        return self._metadata
+        return MappingProxyType(self._metadata)
 
     @property
     def indptr(self) -> np.ndarray:
@@ -195,10 +199,9 @@ class EventStore:
         return True
 
     def __repr__(self) -> str:
-        where = "in memory" if self.in_memory else "streamed from file"
         return (
             f"{type(self).__name__}(scan {self.scan_shape}, detector {self.detector_shape}, "
-            f"{self.n_events:,} electrons, {where})"
+            f"{self.n_events:,} electrons, in memory)"
         )
 
     def read_rows(self, start: int, stop: int) -> EventStore:
@@ -265,6 +268,32 @@ class EventStore:
         lists = (self.indptr, self.indices, self.counts)
         shape = self.detector_shape
         return EventStore(scan_shape, shape, *lists, self.metadata, trusted=True)
+
+    def binned_scan(self, factor: int) -> EventStore:
+        """Return the sums of factor × factor neighbouring patterns, in memory.
+
+        Rows and columns left over at the end are dropped.
+
+        Raises
+        ------
+        ParameterError
+            If `factor` is not a positive integer, or larger than the scan.
+        """
+        if isinstance(factor, bool) or not isinstance(factor, (int, np.integer)) or factor < 1:
+            raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
+        shape = (self.scan_shape[0] // factor, self.scan_shape[1] // factor)
+        if 0 in shape:
+            raise ParameterError(
+                f"the bin factor {factor} is larger than the {self.scan_shape} scan"
+            )
+        patterns = np.arange(self.n_patterns).reshape(self.scan_shape)
+        patterns = patterns[: shape[0] * factor, : shape[1] * factor]
+        groups = patterns.reshape(shape[0], factor, shape[1], factor).swapaxes(1, 2)
+        loaded = self.load()
+        lists = event_lists.gathered(loaded.indptr, loaded.indices, loaded.counts, groups.ravel())
+        indptr = lists[0][:: factor * factor]
+        lists = event_lists.canonical(indptr, lists[1], lists[2])
+        return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 
     def with_metadata(self, **items: Any) -> EventStore:
         """Return the same events with metadata items added."""
@@ -364,17 +393,17 @@ def _as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:
 
 def _as_counts(counts: Any) -> np.ndarray:
     counts = np.ascontiguousarray(counts)
-    if counts.dtype.kind != "u":
-        if counts.dtype.kind != "i" or (counts.size and counts.min() < 0):
-            raise EventRangeError(f"the counts are {counts.dtype}; give whole positive numbers")
+    if counts.dtype.kind not in "ui" or (counts.size and counts.min() < 0):
+        raise EventRangeError(f"the counts are {counts.dtype}; give whole positive numbers")
+    if counts.dtype not in (np.uint8, np.uint16, np.uint32):
         counts = counts.astype(event_lists.count_dtype(int(counts.max(initial=1))))
     return counts
 
 
 def _read_only(array: np.ndarray) -> np.ndarray:
-    view = array.view()
-    view.flags.writeable = False
-    return view
+    array = array if array.flags.owndata else array.view()
+    array.flags.writeable = False
+    return array
 
 
 def _validate_block(block: EventStore, first_row: int) -> None:

@@ -102,11 +102,16 @@ class Aberrations:
         Raises
         ------
         ParameterError
-            If a name is unknown (the message lists similar ones) or a value is not finite.
+            If a name is unknown (the message lists similar ones), one aberration comes under two
+            names, or a value is not finite.
         """
         polar = dict.fromkeys(POLAR_SYMBOLS, 0.0)
+        given: dict[str, str] = {}
         for name, value in coefficients.items():
             symbol = POLAR_ALIASES.get(name, name)
+            if symbol in given:
+                raise ParameterError(f"{given[symbol]} and {name} are the same aberration")
+            given[symbol] = name
             if symbol not in polar:
                 raise ParameterError(_unknown_aberration(name))
             if not _is_finite(value):

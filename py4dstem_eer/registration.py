@@ -30,7 +30,11 @@ def register() -> None:
     if _replaced:
         return
     if _HOST in sys.modules:
-        _install()
+        try:
+            _install()
+        except BaseException:
+            unregister()  # nothing half done
+            raise
     elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisterAfterImport())
 

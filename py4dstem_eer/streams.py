@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from types import MappingProxyType
 from typing import Any, Protocol
 
 import numpy as np
@@ -48,6 +47,14 @@ class StreamedEventStore(EventStore):
     def __init__(self, source: EventSource) -> None:
         self._describe(source.scan_shape, source.detector_shape, source.metadata)
         self._source = source
+
+    def __repr__(self) -> str:
+        known = self._source.events_per_row()
+        electrons = "" if known is None else f"{int(known.sum()):,} electrons, "
+        return (
+            f"{type(self).__name__}(scan {self.scan_shape}, detector {self.detector_shape}, "
+            f"{electrons}streamed from file)"
+        )
 
     @property
     def in_memory(self) -> bool:
@@ -97,10 +104,8 @@ class StreamedEventStore(EventStore):
             yield start, self.read_rows(start, stop)
 
     def _row_ranges(self) -> list[tuple[int, int]]:
-        per_row = self._source.events_per_row()
+        per_row = _most_events_per_row(self._source)
         rows = self.scan_shape[0]
-        if per_row is None:
-            per_row = np.full(rows, EVENTS_PER_BLOCK)
         ranges, start, events = [], 0, 0
         for row in range(rows):
             if row > start and events + per_row[row] > EVENTS_PER_BLOCK:
@@ -134,8 +139,18 @@ class StreamedEventStore(EventStore):
     def with_metadata(self, **items: Any) -> EventStore:
         """Return the same events with metadata items added."""
         store = StreamedEventStore(self._source)
-        store._metadata = MappingProxyType({**self.metadata, **items})
+        store._metadata = {**self.metadata, **items}
         return store
+
+
+def _most_events_per_row(source: EventSource) -> np.ndarray:
+    """Return how many events of the file each scan row takes at most, to size blocks by."""
+    if isinstance(source, _Mapped):
+        return _most_events_per_row(source.source)
+    if isinstance(source, _Selection):
+        return _most_events_per_row(source.source)[source.rows]
+    per_row = source.events_per_row()
+    return np.full(source.scan_shape[0], EVENTS_PER_BLOCK) if per_row is None else per_row
 
 
 class _Mapped:

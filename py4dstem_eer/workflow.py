@@ -11,7 +11,7 @@ from .errors import CalibrationError, FormatError, ParameterError
 from .methods.overview import overview
 from .optics import parse_semiangle
 from .progress import shown
-from .readers import detect, open_events
+from .readers import detect
 from .writers.atomic import atomic_path
 
 _METHOD_OPTIONS = (
@@ -36,21 +36,48 @@ def convert(source: Path, target: Path, to: str | None = None, **options: Any) -
     description : str
         What was written.
     """
-    if Path(os.path.realpath(source)) == Path(os.path.realpath(target)):
-        raise ParameterError(f"IN and OUT are the same file: {source}")
-    to = to or ("stempy" if options.get("format", detect(source)) == "emd" else "emd")
-    events = open_events(source, **{"mem": "MEMMAP", **options})
+    _check_not_source(source, target)
+    to = to or ("stempy" if (options.get("format") or detect(source)) == "emd" else "emd")
+    cube = _open(source, {"mem": "MEMMAP", **options})
     if to == "stempy":
         from .writers.stempy import write_stempy
 
-        write_stempy(target, events)
+        write_stempy(target, cube.events, {**cube.events.metadata, **_pixel_sizes(cube)})
     else:
         import py4DSTEM
 
-        from .bridge.cube import SparseDataCube
+        py4DSTEM.save(str(target), cube, mode="o")
+    return f"{to}, scan {cube.events.scan_shape}, {target.stat().st_size / 1e6:.1f} MB"
 
-        py4DSTEM.save(str(target), SparseDataCube(events), mode="o")
-    return f"{to}, scan {events.scan_shape}, {target.stat().st_size / 1e6:.1f} MB"
+
+def _check_not_source(source: Path, *targets: Path) -> None:
+    """Refuse to write over what is being read, or two things into one file."""
+    real = [os.path.realpath(path) for path in (source, *targets)]
+    if real[0] in real[1:]:
+        raise ParameterError(f"IN and OUT are the same file: {source}")
+    if len(set(real)) < len(real):
+        raise ParameterError(f"results and picture would be the same file: {targets[0]}")
+
+
+def _pixel_sizes(cube: Any) -> dict[str, Any]:
+    """Return the calibration of a cube in the words of a file's metadata."""
+    calibration, sizes = cube.calibration, {}
+    for space in ("R", "Q"):
+        units = getattr(calibration, f"get_{space}_pixel_units")()
+        if units != "pixels":
+            size = float(getattr(calibration, f"get_{space}_pixel_size")())
+            sizes[f"{space}_pixel_size"] = (size, units)
+    return sizes
+
+
+def _outputs(file: Path, output: Path | None, suffix: str) -> tuple[Path, Path]:
+    """Return where results and picture go, before anything is computed."""
+    target = output or file.with_name(f"{file.stem}_{suffix}.h5")
+    picture = target.with_suffix(".png")
+    _check_not_source(file, target, picture)
+    if not os.access(target.parent, os.W_OK):
+        raise ParameterError(f"cannot write into {target.parent}: no such folder, or no permission")
+    return target, picture
 
 
 def run_ssb(
@@ -72,6 +99,7 @@ def run_ssb(
     report : dict
         What to tell the user.
     """
+    target, picture = _outputs(file, output, "ssb")
     method_options, reader_options = _split(options)
     cube = _open(file, reader_options)
     from .bridge.ssb import EventSSB
@@ -86,7 +114,7 @@ def run_ssb(
     method.preprocess(detector_size=detector_size, **method_options)
     method.reconstruct(sideband=sideband)
     cube.get_dp_mean()
-    files = _save(cube, method.visualize, file, output, "ssb")
+    files = _save(cube, method.visualize, target, picture)
     return {"reconstruction": method, **files}
 
 
@@ -114,12 +142,14 @@ def run_dpc(
     report : dict
         What to tell the user.
     """
+    target, picture = _outputs(file, output, "dpc")
     method_options, reader_options = _split(options)
     cube = _open(file, {"mem": "MEMMAP", **reader_options})
     from .bridge.dpc import EventDPC
     from .bridge.overview import attach_overview, draw_overview
 
-    energy = energy or cube.events.metadata.get("energy", (None, ""))[0]
+    if energy is None:
+        energy = cube.events.metadata.get("energy", (None, ""))[0]
     dpc = EventDPC(datacube=cube, energy=energy, device=device)
     with shown():
         found = overview(cube.events, center=center, bf_radius=bf_radius, device=device)
@@ -127,7 +157,7 @@ def run_dpc(
     dpc.preprocess(force_com_measured=tuple(found.com), force_dose=found.dose, **method_options)
     dpc.reconstruct(method=method, low_pass=low_pass, high_pass=high_pass)
     results = attach_overview(cube, found, method_options.get("force_scan_sampling"))
-    files = _save(cube, lambda: draw_overview(results, found, dpc), file, output, "dpc")
+    files = _save(cube, lambda: draw_overview(results, found, dpc), target, picture)
     (row, column), radius = found.disk.center, found.disk.radius
     return {
         "electrons": f"{int(found.dose.sum()):,}; {found.dose.mean():.1f} per pattern",
@@ -170,17 +200,13 @@ def _energy(cube: Any, energy: float | None) -> float:
     return float(cube.events.metadata["energy"][0])
 
 
-def _save(
-    cube: Any, draw: Callable[[], Any], file: Path, output: Path | None, suffix: str
-) -> dict[str, Path]:
+def _save(cube: Any, draw: Callable[[], Any], target: Path, picture: Path) -> dict[str, Path]:
     """Write what hangs in the cube's tree, without the events, and a picture."""
     import matplotlib.pyplot as plt
     import py4DSTEM
 
-    target = output or file.with_name(f"{file.stem}_{suffix}.h5")
     py4DSTEM.save(str(target), cube, mode="o", tree=None)
     draw()
-    picture = target.with_suffix(".png")
     with atomic_path(picture) as part:
         plt.savefig(part, format="png", dpi=120)
     plt.close("all")

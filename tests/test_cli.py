@@ -60,7 +60,32 @@ def test_convert_to_emd_and_back_keeps_every_event(scan, tmp_path):
         else:
             np.testing.assert_array_equal(copy.counts, original.counts)
     assert "version" in h5py.File(tmp_path / "again.h5").attrs
-    assert "format:       emd" in run("info", tmp_path / "scan_emd.h5")
+    assert re.search(r"format: +emd", run("info", tmp_path / "scan_emd.h5"))
+
+
+def test_convert_keeps_calibration_and_results(scan, tmp_path):
+    cube = py4DSTEM.import_file(scan)
+    cube.calibration.set_R_pixel_size(0.25)
+    cube.calibration.set_R_pixel_units("A")
+    cube.get_dp_mean()
+    py4DSTEM.save(str(tmp_path / "cube.h5"), cube)
+    run("convert", tmp_path / "cube.h5", tmp_path / "again.h5", "--to", "emd")
+    again = py4DSTEM.read(str(tmp_path / "again.h5"))
+    assert again.calibration.get_R_pixel_size() == 0.25
+    assert "dp_mean" in again.treekeys
+    run("convert", tmp_path / "cube.h5", tmp_path / "stempy.h5")
+    assert py4DSTEM.import_file(tmp_path / "stempy.h5").calibration.get_R_pixel_size() == 0.25
+
+
+def test_the_file_that_is_read_is_never_written(scan, tmp_path):
+    before = scan.read_bytes()
+    known = ("--energy", "80e3", "--semiangle-cutoff", "25", "--force-scan-sampling", "0.32")
+    assert "same file" in run("ssb", scan, *known, "--output", scan, fails=True)
+    assert "same file" in run("dpc", scan, "--output", scan, fails=True)
+    assert scan.read_bytes() == before
+    picture = tmp_path / "result.png"
+    assert "would be the same file" in run("ssb", scan, *known, "--output", picture, fails=True)
+    assert not picture.exists()
 
 
 def test_ssb_writes_results_and_a_picture(scan, tmp_path):

@@ -624,3 +624,17 @@ def test_data_can_be_replaced_by_counts_only():
         sparse.data[0, 0] = 1
     with pytest.raises(EventError):
         sparse.data = dense.data / 2
+
+
+@pytest.mark.parametrize("factor", [1, 2, 3])
+@pytest.mark.parametrize("method", ["bin_R", "thin_R"])
+def test_coarser_scans_equal_the_dense_ones(method, factor):
+    data = np.random.default_rng(3).poisson(0.5, (7, 5, 6, 8)).astype(np.uint16)
+    sparse, dense = SparseDataCube.from_dense(data), py4DSTEM.DataCube(data.copy())
+    for cube in (sparse, dense):
+        cube.calibration.set_R_pixel_size(0.3)
+        cube.calibration.set_R_pixel_units("A")
+        getattr(cube, method)(factor)
+    np.testing.assert_array_equal(np.asarray(sparse.data), dense.data)
+    assert sparse.calibration.get_R_pixel_size() == dense.calibration.get_R_pixel_size()
+    assert sparse.dim_units[0] == "A"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -15,6 +16,8 @@ from conftest import SIMULATOR
 
 from py4dstem_eer.device import THREADS_PER_BLOCK, Device, get_device, kernel, scalar_function
 from py4dstem_eer.errors import ParameterError
+from py4dstem_eer.events import EventStore
+from py4dstem_eer.methods.reductions import pattern_sum
 
 ROOT = Path(__file__).parents[1]
 
@@ -174,3 +177,22 @@ def test_under_the_cuda_simulator():
     )
     assert done.returncode == 0, done.stdout
     assert "passed" in done.stdout
+
+
+def _sum_in_child(queue):
+    queue.put(int(pattern_sum(EventStore.from_dense(np.ones((8, 8, 3, 3), np.uint8))).sum()))
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_kernels_run_in_a_forked_process():
+    events = EventStore.from_dense(np.ones((8, 8, 3, 3), np.uint8))
+    assert pattern_sum(events).sum() == 576  # starts the threads here
+    context = multiprocessing.get_context("fork")
+    queue = context.Queue()
+    child = context.Process(target=_sum_in_child, args=(queue,))
+    child.start()
+    child.join(30)
+    alive = child.is_alive()
+    child.kill()
+    assert not alive
+    assert queue.get(timeout=5) == 576

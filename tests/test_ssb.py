@@ -266,6 +266,15 @@ def test_results_have_units_and_hang_in_the_tree():
     assert amplitude.units == "1"
 
 
+def test_units_and_axes_survive_a_file(tmp_path):
+    ssb = preprocessed(counts((6, 7), (14, 15)), (7, 7), step=0.5).reconstruct(defocus=20.0)
+    py4DSTEM.save(str(tmp_path / "results.h5"), ssb._datacube)
+    phase = py4DSTEM.read(str(tmp_path / "results.h5")).tree("ssb_reconstruction_object_phase")
+    assert phase.units == "rad"
+    assert phase.dim_units[:2] == ("A", "A")
+    np.testing.assert_allclose(phase.dims[1], np.arange(7) * 0.5)
+
+
 def test_trotters_are_the_strongest_frequencies():
     data = counts((6, 7), (14, 15)).astype(float)
     wave = 1 + 0.5 * np.cos(2 * np.pi * (np.arange(6)[:, None] / 6 + 2 * np.arange(7) / 7))
@@ -310,6 +319,8 @@ DATA = counts((4, 5), (14, 15))
         ({"datacube": np.zeros((2, 2, 2, 2))}, ParameterError, "ndarray"),
         ({"device": "tpu"}, ParameterError, "tpu"),
         ({"semiangle_cutoff_pixels": 3.0}, ParameterError, "one of"),
+        ({"semiangle_cutoff_pixels": 0}, CalibrationError, "semiangle_cutoff_pixels is 0"),
+        ({"defocus": 3.0, "C10": 3.0}, ParameterError, "the same aberration"),
     ],
 )
 def test_wrong_construction_is_refused(arguments, error, words):
@@ -333,6 +344,7 @@ def test_wrong_construction_is_refused(arguments, error, words):
         ({"bf_radius": RADIUS, "center": (40.0, 40.0)}, "empty"),
     ],
 )
+@pytest.mark.filterwarnings("ignore:the bright-field disk:py4dstem_eer.errors.EventWarning")
 def test_wrong_preprocessing_is_refused(arguments, words):
     cube = calibrated(SparseDataCube.from_dense(DATA))
     ssb = EventSSB(ENERGY, cube, SEMIANGLE, verbose=False)
@@ -355,7 +367,7 @@ def test_missing_calibration_is_refused():
         )
 
 
-@pytest.mark.parametrize("shape", [(3, 4, 6, 6), (1, 9, 14, 15)], ids=["no electrons", "a line"])
+@pytest.mark.parametrize("shape", [(3, 4, 14, 15), (1, 9, 14, 15)], ids=["no electrons", "a line"])
 def test_empty_scans_are_refused(shape):
     data = np.zeros(shape, np.uint8)
     if shape[0] == 1:
@@ -370,6 +382,29 @@ def preprocess_with_defaults(cube):
     return ssb.preprocess(
         center=(7, 7), bf_radius=RADIUS, force_com_rotation=0, force_com_transpose=False
     )
+
+
+def test_a_cut_disk_warns_even_if_its_centre_is_given():
+    ssb = EventSSB(ENERGY, calibrated(SparseDataCube.from_dense(DATA)), SEMIANGLE, verbose=False)
+    with pytest.warns(EventWarning, match=r"4\d\.\d% of it is lost"):
+        ssb.preprocess(6, (0, 7), RADIUS, 0, False)
+
+
+def test_a_cube_that_was_binned_since_is_read_as_it_is_now():
+    cube = calibrated(SparseDataCube.from_dense(counts((9, 8), (28, 30))), pixel=PIXEL / 2)
+    ssb = EventSSB(ENERGY, cube, verbose=False)
+    cube.bin_Q(2)
+    ssb.preprocess(None, (7, 7), RADIUS, 0, False)
+    assert ssb.geometry.semiangle == pytest.approx(SEMIANGLE, rel=1e-6)
+
+
+@pytest.mark.parametrize("value", [np.nan, -50.0])
+def test_intensities_that_are_none_are_refused(value):
+    dense = counts((4, 5), (14, 15)).astype(np.float32)
+    dense[2, 3, 7, 7] = value
+    ssb = EventSSB(ENERGY, calibrated(py4DSTEM.DataCube(dense)), SEMIANGLE, verbose=False)
+    with pytest.raises(ParameterError, match="negative or NaN"):
+        ssb.preprocess(6, (7, 7), RADIUS, 0, False)
 
 
 def test_a_disk_that_contradicts_the_calibration_warns():

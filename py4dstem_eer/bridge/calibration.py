@@ -10,7 +10,7 @@ from py4DSTEM.data import Calibration
 from ..errors import CalibrationError, ParameterError
 from ..optics import wavelength
 
-_ANGSTROM_PER_UNIT = {"A": 1.0, "nm": 10.0}
+_ANGSTROM_PER_UNIT = {"A": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01}
 
 
 def scan_step(
@@ -36,7 +36,9 @@ def scan_step(
     if units == "pixels":
         return None
     if units not in _ANGSTROM_PER_UNIT:
-        raise CalibrationError(f"Real-space calibrations must be given in 'A', not {units}")
+        raise CalibrationError(
+            f"Real-space calibrations must be given in 'A', 'nm' or 'pm', not {units}"
+        )
     size = calibration.get_R_pixel_size() * _ANGSTROM_PER_UNIT[units]
     return (_positive(size, "the real-space pixel size"),) * 2
 
@@ -111,6 +113,6 @@ def _from_mrad(angle: float, energy: float | None) -> float:
 
 
 def _positive(size: float, name: str) -> float:
-    if size is None or not math.isfinite(size) or size <= 0:
+    if not isinstance(size, (int, float, np.number)) or not math.isfinite(size) or size <= 0:
         raise CalibrationError(f"{name} is {size}; it must be a positive number")
     return float(size)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -11,7 +12,7 @@ from py4DSTEM.data import Calibration
 from py4DSTEM.datacube import DataCube, VirtualImage
 
 from ..detector import bin_map, crop_map
-from ..errors import CalibrationError, ParameterError
+from ..errors import CalibrationError, EventWarning, ParameterError
 from ..events import EventStore
 from ..methods import com, reductions
 from ..methods.shifted_images import shifted_virtual_image
@@ -20,6 +21,8 @@ from . import emd
 from .calibration import copied, detector_pixel
 from .view import EventView
 
+#: Relative difference of row and column steps that a calibration can gloss over.
+_STEP_TOLERANCE = 0.01
 #: Shapes of detectors that virtual images know.
 _MODES = (
     *("point", "circle", "circular", "annulus", "annular"),
@@ -280,6 +283,26 @@ class SparseDataCube(DataCube):
             self.set_dim(axis, np.arange(self.shape[axis]) * step, units=units)
         return self
 
+    def bin_R(self, N: int) -> SparseDataCube:  # noqa: N802, N803
+        """Bin the scan by N in place and return the cube; leftover edges are cropped."""
+        self._data = EventView(self.events.binned_scan(N))
+        self._coarsen_scan(N)
+        return self
+
+    def thin_R(self, N: int) -> SparseDataCube:  # noqa: N802, N803
+        """Keep every N-th scan row and column in place and return the cube."""
+        rows, columns = (n // N * N for n in self.Rshape)
+        self._data = EventView(self.events[:rows:N, :columns:N])
+        self._coarsen_scan(N)
+        return self
+
+    def _coarsen_scan(self, factor: int) -> None:
+        size = self.calibration.get_R_pixel_size() * factor
+        units = self.calibration.get_R_pixel_units()
+        for axis, name in ((0, "Rx"), (1, "Ry")):
+            self.set_dim(axis, np.arange(self.shape[axis]) * size, units=units, name=name)
+        self.calibration.set_R_pixel_size(size)
+
     def _reset_detector_axes(self, pixel: float) -> None:
         """Count both detector axes from zero again, as py4DSTEM does after a crop."""
         units = self.calibration.get_Q_pixel_units()
@@ -297,11 +320,23 @@ class SparseDataCube(DataCube):
 
 
 def _calibrate_from(calibration: Calibration, metadata: Mapping[str, Any]) -> None:
-    """Take the scan step from a file's metadata, when it is there."""
+    """Take pixel sizes from a file's metadata, when they are there."""
     if "scan_step" in metadata:
-        (step, _), units = metadata["scan_step"]
-        calibration.set_R_pixel_size(float(step))
+        (row_step, column_step), units = metadata["scan_step"]
+        if abs(row_step - column_step) > _STEP_TOLERANCE * row_step:
+            warnings.warn(
+                f"the scan steps differ along rows and columns, {row_step} and {column_step} "
+                f"{units}; py4DSTEM's calibration has room for one: the first is used",
+                EventWarning,
+                stacklevel=4,
+            )
+        calibration.set_R_pixel_size(float(row_step))
         calibration.set_R_pixel_units(units)
+    for space in ("R", "Q"):
+        if f"{space}_pixel_size" in metadata:
+            size, units = metadata[f"{space}_pixel_size"]
+            getattr(calibration, f"set_{space}_pixel_size")(float(size))
+            getattr(calibration, f"set_{space}_pixel_units")(units)
 
 
 def _emd_values(metadata: Mapping[str, Any]) -> dict[str, Any]:

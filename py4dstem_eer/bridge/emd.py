@@ -70,5 +70,5 @@ def read_cube(cls: type[SparseDataCube], group: Any) -> SparseDataCube:
 
 def _read_events(group: Any) -> EventStore:
     if _stream.get():
-        return StreamedEventStore(group_source(Path(group.file.filename), group))
+        return StreamedEventStore(group_source(Path(group.file.filename).absolute(), group))
     return read_store(group)

@@ -77,8 +77,8 @@ class EventPatterns:
             stack = reductions.binned_stack(self.events, pixel_map, np.dtype(dtype), device)
             # a target pixel that overflows loses a whole turn: the total tells
             if int(stack.sum(dtype=np.int64)) == expected:
-                break
-        return stack
+                return stack
+        raise ParameterError("a bright-field pixel counts more electrons than 2³² − 1")
 
 
 class DensePatterns:
@@ -108,5 +108,7 @@ class DensePatterns:
         stack = np.empty((*self.scan_shape, n_target), np.float32)
         for rx in track(range(self.scan_shape[0]), "Binning patterns"):
             flat = np.asarray(self.data[rx], np.float32).reshape(self.scan_shape[1], -1)
+            if not (np.isfinite(flat).all() and flat.min(initial=0) >= 0):
+                raise ParameterError(f"scan row {rx} holds intensities that are negative or NaN")
             stack[rx] = flat @ binning
         return get_device(device).asarray(stack.reshape(-1, n_target))

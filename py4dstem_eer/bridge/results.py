@@ -6,8 +6,10 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
-from emdfile import Array, Metadata
+from emdfile import Array, Metadata, Node
 from py4DSTEM.data import DiffractionSlice, RealSlice
+
+_PARAMETERS = "parameters"
 
 
 def real_slice(
@@ -76,6 +78,25 @@ def _described(
         space = "R" if axes[0] == "Rx" else "Q"
         getattr(calibration, f"set_{space}_pixel_size")(size[0])
         getattr(calibration, f"set_{space}_pixel_units")(size_units)
-    # stock classes forget the units of their values when they are read back: keep them here too
-    result.metadata = Metadata(name="parameters", data={"units": units, **(parameters or {})})
+    # stock classes forget units and axes when they are read back: keep them here too
+    axes_data = {"units": units, "pixel_size": size, "pixel_units": size_units}
+    result.metadata = Metadata(name=_PARAMETERS, data={**axes_data, **(parameters or {})})
     return result
+
+
+def restore_units(node: Node) -> None:
+    """Give units and axes back to the results in a tree that was read from a file."""
+    for child in node._branch._dict.values():
+        restore_units(child)
+    kept = node.metadata.get(_PARAMETERS)
+    if not isinstance(node, (RealSlice, DiffractionSlice)) or kept is None:
+        return
+    parameters = kept._params
+    if "units" not in parameters or "pixel_units" not in parameters:
+        return
+    axes = ("Rx", "Ry") if isinstance(node, RealSlice) else ("Qx", "Qy")
+    size = parameters["pixel_size"]
+    node.units = parameters["units"]
+    for axis in range(2):
+        step, unit = (1, "pixels") if size is None else (size[axis], parameters["pixel_units"])
+        node.set_dim(axis, [0, float(step)], units=unit, name=axes[axis])

@@ -16,7 +16,7 @@ from ..device import get_device
 from ..errors import CalibrationError, EventWarning, ParameterError
 from ..methods import ssb, ssb_snr
 from ..methods.aperture_grid import ApertureGrid, aperture_grid
-from ..methods.bright_field import Disk, find_disk
+from ..methods.bright_field import Disk, find_disk, warn_if_cut
 from ..methods.com import fill_empty
 from ..methods.descan import fit_descan
 from ..methods.rotation import solve_rotation
@@ -86,6 +86,10 @@ class EventSSB:
         self._energy = parse_energy(energy)
         if semiangle_cutoff is not None:
             parse_semiangle(semiangle_cutoff)
+        if semiangle_cutoff_pixels is not None and not semiangle_cutoff_pixels > 0:
+            raise CalibrationError(
+                f"semiangle_cutoff_pixels is {semiangle_cutoff_pixels}; it must be positive"
+            )
         if semiangle_cutoff is not None and semiangle_cutoff_pixels is not None:
             raise ParameterError("give one of semiangle_cutoff and semiangle_cutoff_pixels")
         get_device(device)  # a device that is not there is an error now, not after the loading
@@ -151,6 +155,8 @@ class EventSSB:
         -------
         self
         """
+        # the cube may have been binned or cropped since
+        self._patterns = patterns_of(self._datacube)
         step = scan_step(self._datacube.calibration, force_scan_sampling)
         if step is None:
             raise CalibrationError(
@@ -178,7 +184,8 @@ class EventSSB:
     def _aperture(self, disk: Disk, pixel: float | None) -> tuple[float, float]:
         """Return semi-angle [mrad] and detector pixel [Å⁻¹]; the disk ties them together."""
         angle_of_unit = 1e3 * wavelength(self._energy)
-        radius = self._semiangle_pixels or disk.radius
+        given = self._semiangle_pixels
+        radius = disk.radius if given is None else given
         if self._semiangle is None:
             if pixel is None:
                 raise CalibrationError(
@@ -419,7 +426,9 @@ def _parse_disk(
     if center is not None and (len(center) != 2 or not np.isfinite(center).all()):
         raise ParameterError(f"center is {center!r}; give (row, column) in detector pixels")
     if center is None or radius is None:
-        measured = find_disk(pattern_sum)
+        measured = find_disk(pattern_sum, warn=False)
         center = measured.center if center is None else center
         radius = measured.radius if radius is None else radius
-    return Disk((float(center[0]), float(center[1])), float(radius))
+    disk = Disk((float(center[0]), float(center[1])), float(radius))
+    warn_if_cut(disk, (pattern_sum.shape[0], pattern_sum.shape[1]))
+    return disk

@@ -42,6 +42,7 @@ class Explorer:
             raise ParameterError(f"{name} not a recognized parameter")
         if not np.isfinite(value):
             raise ParameterError(f"{name} is {value}; it must be a finite number")
+        name = POLAR_ALIASES.get(name, name) if name != "defocus" else name
         if name == "C10":
             name, value = "defocus", -value
         self.aberrations[name] = float(value)

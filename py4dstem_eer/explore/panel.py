@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import math
 from typing import Any
 
@@ -77,7 +78,7 @@ class _Panel:
         self.sideband = widgets.Dropdown(
             options=("both", "left", "right"), value=explorer.sideband, description="sideband"
         )
-        self.sideband.observe(self._turned, "value")
+        self.sideband.observe(self._switched, "value")
         self.knobs = {knob[0]: self._knob(widgets, *knob) for knob in KNOBS}
         left = widgets.VBox([*self.knobs.values(), self.sideband])
         right = widgets.VBox([self.image, self.status, self.call])
@@ -85,21 +86,25 @@ class _Panel:
         self._redraw()
 
     def _knob(self, widgets: Any, name: str, label: str, limit: float, unit: str) -> Any:
+        value = self.explorer.aberrations.get(name, 0.0)
+        limit = max(limit, 1.5 * abs(value))  # a slider would clamp what the user brought along
         knob = widgets.FloatSlider(
-            value=self.explorer.aberrations.get(name, 0.0),
+            value=value,
             min=-limit,
             max=limit,
             step=limit / 250,
             description=f"{label} [{unit}]",
             style={"description_width": "110px"},
         )
-        knob.observe(self._turned, "value")
+        knob.observe(functools.partial(self._turned, name), "value")
         return knob
 
-    def _turned(self, change: Any) -> None:
-        self.explorer.set_sideband(self.sideband.value)
-        for name, knob in self.knobs.items():
-            self.explorer.set_aberration(name, knob.value)
+    def _turned(self, name: str, change: Any) -> None:
+        self.explorer.set_aberration(name, change["new"])
+        self._redraw()
+
+    def _switched(self, change: Any) -> None:
+        self.explorer.set_sideband(change["new"])
         self._redraw()
 
     def _redraw(self) -> None:

@@ -44,7 +44,7 @@ class Disk:
         return 1 - float((inside_disk & on_detector).sum() / inside_disk.sum())
 
 
-def find_disk(pattern: np.ndarray) -> Disk:
+def find_disk(pattern: np.ndarray, warn: bool = True) -> Disk:
     """Measure the bright-field disk.
 
     Hot pixels are replaced by their neighbourhood; the disk is the largest connected region above
@@ -56,6 +56,8 @@ def find_disk(pattern: np.ndarray) -> Disk:
     ----------
     pattern : (Qx, Qy)
         Sum or mean of diffraction patterns; a sum of electrons gives the best noise estimate.
+    warn : bool
+        Warn of a cut disk.
 
     Returns
     -------
@@ -77,15 +79,21 @@ def find_disk(pattern: np.ndarray) -> Disk:
     rough, plateau, smooth = _rough_disk(clean)
     radii, angles = _edge_crossings(smooth, rough, plateau)
     disk = _fit_circle(rough, radii, angles)
-    lost = disk.lost_fraction((pattern.shape[0], pattern.shape[1]))
+    if warn:
+        warn_if_cut(disk, (pattern.shape[0], pattern.shape[1]))
+    return disk
+
+
+def warn_if_cut(disk: Disk, shape: tuple[int, int]) -> None:
+    """Warn if part of the disk falls off a detector of this shape, and say how much."""
+    lost = disk.lost_fraction(shape)
     if lost > _LOST_FRACTION:
         warnings.warn(
             f"the bright-field disk (centre {disk.center[0]:.1f}, {disk.center[1]:.1f}, radius "
             f"{disk.radius:.1f} px) is cut by the detector edge: {lost:.1%} of it is lost",
             EventWarning,
-            stacklevel=2,
+            stacklevel=3,
         )
-    return disk
 
 
 def remove_hot_pixels(pattern: np.ndarray) -> np.ndarray:

@@ -130,7 +130,7 @@ def prepare(
     """
     if min(scan_shape) < 2:
         raise ParameterError(f"the scan has shape {scan_shape}; ptychography needs two dimensions")
-    if total <= 0:
+    if not total > 0:
         raise ParameterError("all patterns are empty on the bright-field disk")
     where = get_device(device)
     runs = overlap_runs(scan_shape, grid, geometry, reach)
@@ -291,6 +291,11 @@ def strongest_trotters(
         Scan frequencies along the scan's (row, column) [Å⁻¹].
     """
     power = power_spectrum(store)
+    # columns that are their own mirror hold both Q and −Q, which show the same
+    for column in {0, store.runs.n_regular} & set(range(power.shape[1])):
+        power[store.runs.scan_shape[0] // 2 + 1 :, column] = 0
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise ParameterError(f"{n!r} trotters were asked for; give a whole number")
     if not 0 < n <= np.count_nonzero(power):
         raise ParameterError(
             f"{n} trotters were asked for; there are {np.count_nonzero(power)} scan frequencies"

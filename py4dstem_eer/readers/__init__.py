@@ -134,7 +134,7 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     found = Path(path)
     if not found.exists():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r}")
-    return found
+    return found.absolute()  # a stream outlives a change of directory
 
 
 def _check_is_file(path: Path) -> None:

@@ -151,11 +151,21 @@ class HeapGatherer:
         target = self._words.view(np.uint8).data[:n_bytes]
         done = 0
         while done < n_bytes:
-            count = os.preadv(self._descriptor, [target[done:]], origin + done)
+            count = _read_at(self._descriptor, target[done:], origin + done)
             if count == 0:
                 break
             done += count
         return done
+
+
+def _read_at(descriptor: int, target: memoryview, position: int) -> int:
+    """Read into `target` from a position in the file; return the number of bytes."""
+    if hasattr(os, "preadv"):
+        return os.preadv(descriptor, [target], position)
+    os.lseek(descriptor, position, os.SEEK_SET)  # Windows knows no positioned reads
+    data = os.read(descriptor, len(target))
+    target[: len(data)] = data
+    return len(data)
 
 
 def _addresses(references: np.ndarray, base: int) -> np.ndarray:
