@@ -112,6 +112,7 @@ def centred_map(
     center: tuple[float, float],
     pixels_per_bin: float,
     size: int,
+    rotation: float = 0.0,
 ) -> PixelMap:
     """Return the map onto a square detector whose middle is `center`.
 
@@ -128,6 +129,9 @@ def centred_map(
         Side b of a target pixel [source px], any positive number.
     size : int
         Side of the target [target px].
+    rotation : float
+        Angle by which the target's axes are turned against the source's [rad]: a pixel at (r, c)
+        from the centre is at (r cos ϑ + c sin ϑ, c cos ϑ − r sin ϑ) on the target.
     """
     if not (math.isfinite(pixels_per_bin) and pixels_per_bin > 0):
         raise ParameterError(f"the bin size is {pixels_per_bin} px; it must be positive")
@@ -135,10 +139,15 @@ def centred_map(
         raise ParameterError(f"detector_size is {size!r}; it must be a positive integer or None")
     if not all(math.isfinite(c) for c in center):
         raise ParameterError(f"the centre is {center}; give a finite (row, col) [px]")
+    if not math.isfinite(rotation):
+        raise ParameterError(f"the rotation is {rotation}; give a finite angle [rad]")
     rows, columns = np.ogrid[: shape[0], : shape[1]]
+    rows, columns = rows - center[0], columns - center[1]
+    cos, sin = math.cos(rotation), math.sin(rotation)
+    turned = (rows * cos + columns * sin, columns * cos - rows * sin)
     return PixelMap.from_coordinates(
-        np.floor((rows - center[0]) / pixels_per_bin + size / 2).astype(np.int64),
-        np.floor((columns - center[1]) / pixels_per_bin + size / 2).astype(np.int64),
+        np.floor(turned[0] / pixels_per_bin + size / 2).astype(np.int64),
+        np.floor(turned[1] / pixels_per_bin + size / 2).astype(np.int64),
         (int(size), int(size)),
     )
 

@@ -125,13 +125,6 @@ def gathered(
     return new_indptr, new_indices, smallest_counts(new_counts)
 
 
-def concatenated_groups(
-    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, group_ptr: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Join consecutive patterns group_ptr[g]:group_ptr[g + 1] into one canonical pattern each."""
-    return canonical(indptr[group_ptr], indices, counts)
-
-
 def _compact(indptr, lengths, indices, counts):
     new_indptr = np.zeros_like(indptr)
     np.cumsum(lengths, out=new_indptr[1:])

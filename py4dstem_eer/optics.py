@@ -119,23 +119,6 @@ class Aberrations:
             polar[symbol] = -float(value) if name == "defocus" else float(value)
         return cls(polar)
 
-    def relative_to_detector(self, rotation: float, transpose: bool) -> Aberrations:
-        """Return the same aberrations in the detector's frame.
-
-        Parameters
-        ----------
-        rotation : float
-            Angle between scan and detector [rad].
-        transpose : bool
-            Whether the detector's rows and columns are swapped.
-        """
-        polar = dict(self.polar)
-        for symbol in polar:
-            if symbol.startswith("phi"):
-                angle = polar[symbol] - rotation
-                polar[symbol] = math.pi / 2 - angle if transpose else angle
-        return Aberrations(polar)
-
     def chi_table(self, wavelength: float) -> np.ndarray:
         """Return the coefficients with which `chi` evaluates the phase error as a polynomial.
 
@@ -235,22 +218,3 @@ class Geometry:
     def aperture_radius(self) -> float:
         """Radius of the probe-forming aperture, α/λ [Å⁻¹]."""
         return self.semiangle * 1e-3 / self.wavelength
-
-    def scan_frequencies(self, shape: tuple[int, int]) -> tuple[np.ndarray, np.ndarray]:
-        """Return the scan frequencies of a real FFT, seen in the detector's frame.
-
-        Parameters
-        ----------
-        shape : (int, int)
-            Scan shape (Rx, Ry).
-
-        Returns
-        -------
-        qx, qy : (Rx, Ry // 2 + 1) float64
-            Spatial frequency along the detector's (row, column) [Å⁻¹].
-        """
-        fx = np.fft.fftfreq(shape[0], self.scan_step[0])[:, None]
-        fy = np.fft.rfftfreq(shape[1], self.scan_step[1])[None, :]
-        cos, sin = math.cos(-self.rotation), math.sin(-self.rotation)
-        qx, qy = fx * cos - fy * sin, fy * cos + fx * sin
-        return (qy, qx) if self.transpose else (qx, qy)

@@ -143,3 +143,23 @@ def test_coordinates_outside_are_dropped():
 def test_errors_say_what_was_wrong(call, message):
     with pytest.raises(ParameterError, match=message):
         call()
+
+
+def test_centred_map_turns_the_axes():
+    pattern = np.arange(49).reshape(7, 7)
+    quarter = centred_map((7, 7), (3.0, 3.0), 1.0, 7, rotation=np.pi / 2)
+    turned = np.empty(49, int)
+    turned[quarter.lut] = pattern.ravel()
+    # what was along (row, column) = (0, 1) is along (1, 0) of the target
+    np.testing.assert_array_equal(turned.reshape(7, 7), np.rot90(pattern, -1))
+    for wrong in (np.nan, np.inf):
+        with pytest.raises(ParameterError, match="rotation"):
+            centred_map((7, 7), (3.0, 3.0), 1.0, 7, rotation=wrong)
+
+
+def test_mask_centre_bin_and_turn_are_one_map():
+    mask = np.random.default_rng(0).random((9, 8)) > 0.3
+    steps = (mask_map(mask), centred_map((9, 8), (4.2, 3.7), 1.6, 5, rotation=0.4))
+    both = steps[0].then(steps[1])
+    lut = np.where(mask.ravel(), steps[1].lut, -1)
+    np.testing.assert_array_equal(both.lut, lut)

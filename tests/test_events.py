@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import copy
-import itertools
 import pickle
 
 import numpy as np
@@ -23,7 +22,6 @@ from py4dstem_eer.detector import (
     transpose_map,
 )
 from py4dstem_eer.errors import EventError, EventRangeError, ParameterError
-from py4dstem_eer.event_lists import concatenated_groups
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.streams import StreamedEventStore
 
@@ -213,16 +211,6 @@ def test_binned_scan_sums_neighbours(cube, factor):
     for wrong in (0, 1.5, True, 9):
         with pytest.raises(ParameterError, match="bin factor"):
             store.binned_scan(wrong)
-
-
-def test_concatenated_groups(cube):
-    store = EventStore.from_dense(cube)
-    groups = np.array([0, 3, 3, 12, 20])
-    lists = concatenated_groups(store.indptr, store.indices, store.counts, groups)
-    joined = EventStore((1, 4), store.detector_shape, *lists)
-    patterns = cube.reshape(20, 9, 7)
-    expected = [patterns[a:b].sum(axis=0) for a, b in itertools.pairwise(groups)]
-    np.testing.assert_array_equal(dense(joined)[0], expected)
 
 
 # --- maps
