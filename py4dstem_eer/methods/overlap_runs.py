@@ -103,7 +103,8 @@ def overlap_runs(
     kx, ky = _scan_frame(grid, geometry)
     limit = (geometry.semiangle * 1e-3 + reach) ** 2
     arguments = (row_wx, column_wy, n_regular, n_rows, kx, ky, limit)
-    row_ptr, pixel, side, first, length = _find_runs(*arguments)
+    row_ptr, table = _find_runs(*arguments)
+    pixel, side, first, length = (np.ascontiguousarray(column) for column in table.T)
     start = np.zeros(len(length) + 1, np.int64)
     np.cumsum(length, out=start[1:])
     return OverlapRuns(
@@ -176,29 +177,36 @@ def _put_highest(runs, at, pixel, wx, kx, ky, limit, wy, column):
 
 
 @numba.njit(cache=True, nogil=True, error_model="numpy")
+def _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs):
+    """Write the runs of one row into `runs` and return their number."""
+    at = 0
+    is_reversed = i == n_scan_rows
+    sign = -1 if is_reversed else 1
+    # Q = 0 carries no phase; column 0 of the reversed row is the row itself
+    lowest = 1 if is_reversed or row_wx[i] == 0 else 0
+    for p in range(len(kx)):
+        minus = _interval(kx[p] - row_wx[i], ky[p], limit, -sign, column_wy, n_regular)
+        plus = _interval(kx[p] + row_wx[i], ky[p], limit, sign, column_wy, n_regular)
+        at = _put_pixel(runs, at, p, minus, plus, lowest)
+        if len(column_wy) > n_regular and not is_reversed:
+            wy = column_wy[n_regular]
+            at = _put_highest(runs, at, p, row_wx[i], kx[p], ky[p], limit, wy, n_regular)
+    return at
+
+
+@numba.njit(cache=True, nogil=True, error_model="numpy")
 def _find_runs(row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit):
-    n_rows, n_pixels = len(row_wx), len(kx)
+    """Return the start of every row's runs, and the table of all runs: found twice, kept once."""
+    n_rows = len(row_wx)
     row_ptr = np.zeros(n_rows + 1, np.int64)
-    blocks = []
+    runs = np.empty((len(kx) * _RUNS_PER_PIXEL, 4), np.int32)
     for i in range(n_rows):
-        runs = np.empty((n_pixels * _RUNS_PER_PIXEL, 4), np.int32)
-        at = 0
-        is_reversed = i == n_scan_rows
-        sign = -1 if is_reversed else 1
-        # Q = 0 carries no phase; column 0 of the reversed row is the row itself
-        lowest = 1 if is_reversed or row_wx[i] == 0 else 0
-        for p in range(n_pixels):
-            minus = _interval(kx[p] - row_wx[i], ky[p], limit, -sign, column_wy, n_regular)
-            plus = _interval(kx[p] + row_wx[i], ky[p], limit, sign, column_wy, n_regular)
-            at = _put_pixel(runs, at, p, minus, plus, lowest)
-            if len(column_wy) > n_regular and not is_reversed:
-                column = n_regular
-                wy = column_wy[column]
-                at = _put_highest(runs, at, p, row_wx[i], kx[p], ky[p], limit, wy, column)
-        row_ptr[i + 1] = row_ptr[i] + at
-        blocks.append(runs[:at].copy())
-    table = np.empty((row_ptr[-1], 4), np.int32)
+        n_runs = _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs)
+        row_ptr[i + 1] = row_ptr[i] + n_runs
+    table = np.empty((row_ptr[n_rows], 4), np.int32)
     for i in range(n_rows):
-        table[row_ptr[i] : row_ptr[i + 1]] = blocks[i]
-    pixel, side = table[:, 0].copy(), table[:, 1].copy()
-    return row_ptr, pixel, side, table[:, 2].copy(), table[:, 3].copy()
+        n_runs = _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs)
+        for r in range(n_runs):
+            for field in range(4):
+                table[row_ptr[i] + r, field] = runs[r, field]
+    return row_ptr, table
