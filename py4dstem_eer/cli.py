@@ -186,7 +186,7 @@ def _parse_aberration(text: str) -> tuple[str, float]:
 
 def _report(results: dict[str, Any]) -> None:
     for name, value in results.items():
-        click.echo(f"{name + ':':<14}{value}")
+        click.echo(f"{name + ':':<16}{value}")
 
 
 if __name__ == "__main__":

@@ -128,7 +128,7 @@ def test_dpc_writes_an_overview_and_a_picture(scan, tmp_path, options):
         *("dpc", scan, "--no-flyback", "--energy", "80e3", "--force-scan-sampling", "0.32"),
         *("--force-com-rotation", "0", "--no-com-transpose", "--output", output, *options),
     )
-    assert "rotation:     0.0 degrees" in text
+    assert "rotation:       0.0 degrees" in text
     assert (tmp_path / "result.png").read_bytes().startswith(PNG)
     saved = py4DSTEM.read(str(output))
     for name, (shape, units) in OVERVIEW.items():
