@@ -104,6 +104,10 @@ def convert(source: Path, target: Path, to: str | None, **options: Any) -> None:
     help=f"[Å, rad]; {', '.join(POLAR_ALIASES)}, {', '.join(POLAR_SYMBOLS[:3])}, …",
 )  # fmt: skip
 @click.option("--sideband", type=click.Choice(["both", "left", "right"]), default="both")
+@click.option(
+    "--weighting", type=click.Choice(["sum", "snr"]), default="sum", show_default=True,
+    help='"snr": least squares, quantitative.',
+)  # fmt: skip
 @_calibration_options
 @_reader_options
 @_clear_errors

@@ -87,6 +87,7 @@ def run_ssb(
     semiangle_cutoff: float | None = None,
     detector_size: int = 18,
     sideband: str = "both",
+    weighting: str = "sum",
     energy: float | None = None,
     device: str = "cpu",
     output: Path | None = None,
@@ -112,7 +113,7 @@ def run_ssb(
         device=device,
     )
     method.preprocess(detector_size=detector_size, **method_options)
-    method.reconstruct(sideband=sideband)
+    method.reconstruct(sideband=sideband, weighting=weighting)
     cube.get_dp_mean()
     files = _save(cube, method.visualize, target, picture)
     return {"reconstruction": method, **files}

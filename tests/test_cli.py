@@ -93,12 +93,14 @@ def test_ssb_writes_results_and_a_picture(scan, tmp_path):
     text = run(
         *("ssb", scan, "--no-flyback", "--energy", "80e3", "--semiangle-cutoff", "25"),
         *("--force-scan-sampling", "0.32", "--force-com-rotation", "0", "--no-com-transpose"),
-        *("-a", "defocus=20", "-a", "C12=5", "--output", output),
+        *("-a", "defocus=20", "-a", "C12=5", "--weighting", "snr", "--output", output),
     )
     assert "'C10': -20.0" in text
     assert (tmp_path / "result.png").read_bytes().startswith(PNG)
     phase = py4DSTEM.read(str(output)).tree("ssb_reconstruction_object_phase")
     assert phase.data.shape == (32, 30)
+    assert phase.units == "rad"
+    assert phase.metadata["parameters"]["weighting"] == "snr"
 
 
 OVERVIEW = {
