@@ -8,7 +8,6 @@ import time
 from pathlib import Path
 
 import h5py
-import numba
 import numpy as np
 import pytest
 import stempy_files
@@ -54,15 +53,6 @@ def by_route(path, route, **options):
     return StreamedEventStore(stempy.open_source(path, ReaderOptions(**options), route)).load()
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Many small reads: starting threads would take most of the time."""
-    threads = numba.get_num_threads()
-    numba.set_num_threads(1)
-    yield
-    numba.set_num_threads(threads)
-
-
 @pytest.fixture
 def path(tmp_path):
     return tmp_path / "events.h5"
@@ -99,11 +89,13 @@ def test_other_address_sizes_go_through_h5py(path, layout):
 
 
 @pytest.mark.skipif(not FIXTURES, reason=f"no fixtures in {SHARED}")
+@pytest.mark.parametrize("route", ["heap", "h5py"])
 @pytest.mark.parametrize("path", FIXTURES, ids=lambda p: p.stem)
-def test_files_written_by_stempy(path):
+def test_files_written_by_stempy(path, route):
     truth = np.load(path.with_name(path.stem + "_truth.npz"))
-    store = open_events(path)
+    store = by_route(path, route)
     store.validate()
+    assert_same(store, open_events(path))
     assert store.scan_shape == tuple(truth["scan_shape"])
     assert store.detector_shape == tuple(truth["frame_shape"])
     expected = np.zeros(store.shape, np.int64)
