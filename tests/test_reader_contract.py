@@ -7,23 +7,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-import stempy_files
+from format_examples import EXAMPLES
 
 from py4dstem_eer import readers
 from py4dstem_eer.errors import FormatError, ParameterError
 from py4dstem_eer.readers import FORMATS, detect, load_reader, open_events
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
-
-
-def write_stempy(folder):
-    path = folder / "events.h5"
-    stempy_files.make(path, "v3", seed=3)
-    return path, {}
-
-
-#: A small file of each format, and the options that it needs. One line for each new format.
-EXAMPLES = {"stempy": write_stempy}
 
 
 @pytest.fixture(params=[name for name in FORMATS if name in EXAMPLES])
