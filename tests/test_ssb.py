@@ -294,6 +294,32 @@ def test_trotters_are_the_strongest_frequencies():
     np.testing.assert_allclose(trotters.data[0][inside], expected[inside], rtol=1e-4, atol=0.1)
 
 
+def test_chosen_trotters_carry_their_frequencies(tmp_path):
+    ssb = preprocessed(counts((6, 7), (14, 15)), (7, 7), step=0.6, defocus=200.0)
+    chosen = ssb.trotters(frequencies=[(1, 2), (-1, 2)])
+    parameters = chosen.metadata["parameters"]
+    assert parameters["frequencies"].tolist() == [[1, 2], [-1, 2]]
+    np.testing.assert_allclose(parameters["Q"], [[1 / 3.6, 2 / 4.2], [-1 / 3.6, 2 / 4.2]])
+    assert list(chosen.slicelabels) == ["Q = (0.2778, 0.4762) A^-1", "Q = (-0.2778, 0.4762) A^-1"]
+    flat = ssb.trotters(frequencies=[(1, 2), (-1, 2)], corrected=True)
+    assert flat.metadata["parameters"]["corrected"] is True
+    used = flat.data != 0
+    np.testing.assert_allclose(np.abs(flat.data[used]), np.abs(chosen.data[used]), rtol=1e-5)
+    assert np.abs(np.angle(flat.data[used] / chosen.data[used])).max() > 1
+
+
+def test_power_spectrum_is_centred_and_has_axes():
+    ssb = preprocessed(counts((6, 7), (14, 15)), (7, 7), step=0.6)
+    power = ssb.power_spectrum()
+    assert power.data.shape == (6, 7)
+    assert power.data[3, 3] == 0
+    assert power.dim_units == ("A^-1", "A^-1")
+    np.testing.assert_allclose(power.dims[0], np.fft.fftshift(np.fft.fftfreq(6, 0.6)), atol=1e-12)
+    np.testing.assert_allclose(power.dims[1], np.fft.fftshift(np.fft.fftfreq(7, 0.6)), atol=1e-12)
+    strongest = ssb.trotters(1).metadata["parameters"]["frequencies"][0]
+    assert power.data[strongest[0] + 3, strongest[1] + 3] == power.data.max()
+
+
 def test_visualize_draws(specimen):
     import matplotlib.pyplot as plt
 

@@ -110,13 +110,8 @@ def test_entries_are_those_of_the_dense_transform(scan, rotation, transpose, dev
             assert (row, column, pixel) in seen or (row, column) == (0, 0)
 
 
-def test_power_and_probe(device):
-    data = counts((5, 6))
-    store, grid = prepared(data, device)
-    expected = np.zeros((5, 4))
-    for row, column, _, _, value in entries_by_frequency(store):
-        expected[row, column] += abs(value) ** 2
-    np.testing.assert_allclose(ssb.power_spectrum(store), expected, rtol=1e-5)
+def test_probe(device):
+    store, grid = prepared(counts((5, 6)), device)
     probe = ssb.aperture_function(store, grid, Aberrations.parse(POLAR))
     kx = (np.arange(14) - CENTER[0]) * PIXEL
     ky = (np.arange(16) - CENTER[1]) * PIXEL

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from ..methods.bright_field import Disk, find_disk, warn_if_cut
 from ..methods.com import fill_empty
 from ..methods.descan import fit_descan
 from ..methods.rotation import solve_rotation
+from ..methods.trotters import power_spectrum, strongest_frequencies, trotters
 from ..optics import Aberrations, Geometry, parse_energy, parse_semiangle, wavelength
 from ..progress import shown
 from .calibration import reciprocal_pixel, scan_step
@@ -371,26 +372,68 @@ class EventSSB:
         prepared = self._ready()
         return ssb.aperture_function(prepared.store, prepared.grid, self._aberrations)
 
-    def trotters(self, n: int = 9) -> DiffractionSlice:
-        """Return G(k, Q) at the strongest scan frequencies.
+    def trotters(
+        self,
+        n: int = 9,
+        frequencies: Sequence[Sequence[int]] | np.ndarray | None = None,
+        corrected: bool = False,
+    ) -> DiffractionSlice:
+        """Return G(k, Q), the Fourier transform along the scan, at single scan frequencies.
 
         Parameters
         ----------
         n : int
-            How many.
+            How many of the strongest frequencies, one of each ±Q.
+        frequencies : (n, 2) int, optional
+            Instead of the strongest: indices of Q along the scan's (rows, columns), as in the FFT
+            of the scan; negative ones are negative frequencies. See `power_spectrum`.
+        corrected : bool
+            Undo the aberrations in use: where they are the true ones, both sides of every trotter
+            have one phase.
 
         Returns
         -------
         trotters : DiffractionSlice, (n, m, m) complex64
-            On the small detector, strongest first, labelled with Q [Å⁻¹]; zero outside overlaps.
+            On the small detector, strongest first or as asked for; |G| in electrons, zero outside
+            overlaps. Labelled with Q; the metadata "parameters" hold `frequencies` (n, 2), the
+            signed indices, `Q` (n, 2) [Å⁻¹], and `corrected`.
         """
         prepared = self._ready()
-        images, qx, qy = ssb.strongest_trotters(prepared.store, prepared.grid, n)
-        labels = [f"Q = ({x:.4f}, {y:.4f}) A^-1" for x, y in zip(qx, qy, strict=True)]
+        if frequencies is None:
+            frequencies = strongest_frequencies(prepared.store, n)
+        aberrations = self._aberrations if corrected else None
+        found = trotters(prepared.store, prepared.grid, frequencies, aberrations)
+        parameters = {"frequencies": found.frequencies, "Q": found.q, "corrected": corrected}
+        labels = [f"Q = ({x:.4f}, {y:.4f}) A^-1" for x, y in found.q]
         pixel = tuple(p / self.geometry.wavelength for p in prepared.grid.pixel)
         return diffraction_slice(
-            images, f"{self.name}_trotters", "electrons", (pixel[0], pixel[1]), labels
+            found.images,
+            f"{self.name}_trotters",
+            "electrons",
+            (pixel[0], pixel[1]),
+            labels,
+            parameters,
         )
+
+    def power_spectrum(self) -> DiffractionSlice:
+        """Return Σ|G(k, Q)|² over the overlaps of every scan frequency Q.
+
+        Returns
+        -------
+        power : DiffractionSlice, (Rx, Ry) float32
+            Q = 0 in the middle, at [Rx // 2, Ry // 2]: pixel (i, j) is the frequency
+            (i − Rx // 2, j − Ry // 2) of `trotters`. Zero at Q = 0 and where no disks overlap
+            [electrons²]; the axes are Q [Å⁻¹].
+        """
+        power = np.fft.fftshift(power_spectrum(self._ready().store))
+        step = self.geometry.scan_step
+        pixel = (1 / (power.shape[0] * step[0]), 1 / (power.shape[1] * step[1]))
+        result = diffraction_slice(power, f"{self.name}_power_spectrum", "electrons^2", pixel)
+        for axis in range(2):
+            origin = -(power.shape[axis] // 2) * pixel[axis]
+            name = ("Rx frequency", "Ry frequency")[axis]
+            result.set_dim(axis, [origin, origin + pixel[axis]], units="A^-1", name=name)
+        return result
 
     def visualize(self, fig: Any = None) -> EventSSB:
         """Show the disk on the mean pattern, the strongest trotters, phase and amplitude.

@@ -79,6 +79,21 @@ class OverlapRuns:
         """Number of stored entries of G(k, Q)."""
         return int(self.start[-1])
 
+    def whole_plane(self, half: np.ndarray) -> np.ndarray:
+        """Complete a quantity that is the same at Q and −Q, to (Rx, Ry) in the order of fft2.
+
+        Parameters
+        ----------
+        half : (Rx or rows, Ry // 2 + 1)
+            Without the reversed row, its row's values serve for both halves.
+        """
+        n_rows = self.scan_shape[0]
+        mirrored = half[:n_rows][::-1, 1 : self.n_regular][:, ::-1]
+        whole = np.concatenate([half[:n_rows], np.roll(mirrored, 1, axis=0)], axis=1)
+        if len(half) > n_rows:
+            whole[n_rows // 2, half.shape[1] :] = half[n_rows, 1 : self.n_regular][::-1]
+        return whole
+
 
 def overlap_runs(
     scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry, reach: float = 0.0

@@ -90,14 +90,6 @@ def _sort_into_images(block, stack, first, size, images):
             images[pixel, position] = stack[position, first + pixel]
 
 
-@kernel
-def _sum_power(i, row_ptr, first, length, start, g_re, g_im, power):
-    for r in range(row_ptr[i], row_ptr[i + 1]):
-        for j in range(length[r]):
-            re, im = g_re[start[r] + j], g_im[start[r] + j]
-            power[i, first[r] + j] += re * re + im * im
-
-
 def prepare(
     stack: Any,
     grid: ApertureGrid,
@@ -261,61 +253,3 @@ def aperture_function(
     aperture = np.zeros(grid.shape, np.complex64)
     aperture.ravel()[grid.pixels] = np.exp(-1j * values)
     return aperture
-
-
-def power_spectrum(store: OverlapStore) -> np.ndarray:
-    """Return Σ|G|² over the overlaps of every scan frequency, (Rx, Ry // 2 + 1) float32."""
-    where, runs = store.device, store.runs
-    power = where.xp.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
-    tables = (where.asarray(a) for a in (runs.row_ptr, runs.first, runs.length, runs.start))
-    _sum_power.launch(where, runs.n_rows, *tables, store.g_re, store.g_im, power)
-    return where.asnumpy(power)[: runs.scan_shape[0]]
-
-
-def strongest_trotters(
-    store: OverlapStore, grid: ApertureGrid, n: int
-) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return G(k, Q) at the n scan frequencies with the most power in their overlaps.
-
-    Parameters
-    ----------
-    store : OverlapStore
-    grid : ApertureGrid
-    n : int
-
-    Returns
-    -------
-    images : (n, m, m) complex64
-        On the small detector, strongest first, zero outside overlaps [electrons].
-    qx, qy : (n,) float64
-        Scan frequencies along the scan's (row, column) [Å⁻¹].
-    """
-    power = power_spectrum(store)
-    # columns that are their own mirror hold both Q and −Q, which show the same
-    for column in {0, store.runs.n_regular} & set(range(power.shape[1])):
-        power[store.runs.scan_shape[0] // 2 + 1 :, column] = 0
-    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
-        raise ParameterError(f"{n!r} trotters were asked for; give a whole number")
-    if not 0 < n <= np.count_nonzero(power):
-        raise ParameterError(
-            f"{n} trotters were asked for; there are {np.count_nonzero(power)} scan frequencies"
-        )
-    rows, columns = np.unravel_index(np.argsort(-power, axis=None)[:n], power.shape)
-    images = [_trotter(store, grid, *place) for place in zip(rows, columns, strict=True)]
-    wavelength = store.geometry.wavelength
-    qx, qy = store.runs.row_wx[rows] / wavelength, store.runs.column_wy[columns] / wavelength
-    return np.stack(images), qx, qy
-
-
-def _trotter(store: OverlapStore, grid: ApertureGrid, row: int, column: int) -> np.ndarray:
-    """Return the stored entries of one scan frequency as an image on the small detector."""
-    runs = store.runs
-    mine = slice(runs.row_ptr[row], runs.row_ptr[row + 1])
-    offset = column - runs.first[mine]
-    hit = np.flatnonzero((offset >= 0) & (offset < runs.length[mine]))
-    entries = runs.start[mine.start : mine.stop][hit] + offset[hit]
-    asnumpy = store.device.asnumpy
-    image = np.zeros(grid.shape[0] * grid.shape[1], np.complex64)
-    values = asnumpy(store.g_re[entries]) + 1j * asnumpy(store.g_im[entries])
-    image[grid.pixels[runs.pixel[mine][hit]]] = values
-    return image.reshape(grid.shape)

@@ -157,7 +157,7 @@ def estimate_phase(
     doubt = variance * (1 + _MISFIT_WEIGHT * np.maximum(misfit - 1, 0))
     wiener = np.where(known, _wiener_factor(np.abs(estimate) ** 2, doubt, known, store), 0)
     phase = np.fft.irfft2(estimate * wiener, s=scan_shape).astype(np.float32)
-    noise = _whole_plane(wiener**2 * variance * known, store).sum()
+    noise = store.runs.whole_plane(wiener**2 * variance * known).sum()
     return PhaseEstimate(phase, float(np.sqrt(noise)) / n_positions)
 
 
@@ -199,12 +199,6 @@ def _wiener_factor(
 
 def _smooth(half_plane: np.ndarray, store: OverlapStore) -> np.ndarray:
     """Average over the neighbourhood in the whole, periodic plane of scan frequencies."""
-    whole = _whole_plane(half_plane, store)
+    whole = store.runs.whole_plane(half_plane)
     smooth = ndimage.gaussian_filter(whole, _NEIGHBOURHOOD, mode="wrap")
     return smooth[:, : half_plane.shape[1]]
-
-
-def _whole_plane(half_plane: np.ndarray, store: OverlapStore) -> np.ndarray:
-    """Complete a quantity that is the same at Q and −Q."""
-    mirrored = half_plane[::-1, 1 : store.runs.n_regular][:, ::-1]
-    return np.concatenate([half_plane, np.roll(mirrored, 1, axis=0)], axis=1)

@@ -15,7 +15,7 @@ from ..device import kernel, scalar_function
 from ..optics import chi
 
 #: Triple-overlap entries with a smaller |γ| carry no phase; py4DSTEM's threshold.
-_GAMMA_THRESHOLD = 1e-3
+GAMMA_THRESHOLD = 1e-3
 
 # adding and subtracting 3·2²² rounds a float32 to the nearest integer
 _ROUND = np.float32(12582912.0)
@@ -148,7 +148,7 @@ def add_triple_overlaps(
             a = chi_k[p] - chi(kx[p] - row_wx[i], ky[p] - qy, table)
             b = chi(kx[p] + row_wx[i], ky[p] + qy, table) - chi_k[p]
             sine = math.sin((a - b) / 2)
-            if 2 * abs(sine) > _GAMMA_THRESHOLD:
+            if 2 * abs(sine) > GAMMA_THRESHOLD:
                 sign = 1.0 if sine > 0 else -1.0
                 turn_re = -sign * math.sin((a + b) / 2)
                 turn_im = -sign * math.cos((a + b) / 2)

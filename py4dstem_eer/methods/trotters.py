@@ -1,0 +1,202 @@
+"""Single scan frequencies: how strong they are, and what their disk overlaps look like.
+
+G(k, Q) of one scan frequency Q, seen over the detector, is a pair of overlap regions: a trotter. In
+it, aberrations are seen directly, as phases that vary; with the right ones undone it is flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from ..device import kernel
+from ..errors import ParameterError
+from ..optics import Aberrations
+from .aperture_grid import ApertureGrid
+from .overlap_runs import LEFT, RIGHT, OverlapRuns
+from .ssb import OverlapStore
+from .ssb_sums import GAMMA_THRESHOLD
+
+
+@dataclass(frozen=True)
+class Trotters:
+    """G(k, Q) of some scan frequencies.
+
+    Attributes
+    ----------
+    images : (n, m, m) complex64
+        On the small detector, zero outside overlaps [electrons].
+    frequencies : (n, 2) int64
+        Indices of Q along the scan's (rows, columns), signed as of `numpy.fft.fftfreq`.
+    q : (n, 2) float64
+        Q [Å⁻¹].
+    """
+
+    images: np.ndarray
+    frequencies: np.ndarray
+    q: np.ndarray
+
+
+@kernel
+def _sum_power(i, row_ptr, first, length, start, g_re, g_im, power):
+    for r in range(row_ptr[i], row_ptr[i + 1]):
+        for j in range(length[r]):
+            re, im = g_re[start[r] + j], g_im[start[r] + j]
+            power[i, first[r] + j] += re * re + im * im
+
+
+def power_spectrum(store: OverlapStore) -> np.ndarray:
+    """Return Σ|G|² over the overlaps of every scan frequency.
+
+    Returns
+    -------
+    power : (Rx, Ry) float32
+        In the order of `numpy.fft.fft2`; zero where nothing overlaps, and at Q = 0 [electrons²].
+    """
+    where, runs = store.device, store.runs
+    half = where.xp.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
+    tables = (where.asarray(a) for a in (runs.row_ptr, runs.first, runs.length, runs.start))
+    _sum_power.launch(where, runs.n_rows, *tables, store.g_re, store.g_im, half)
+    return runs.whole_plane(where.asnumpy(half))
+
+
+def strongest_frequencies(store: OverlapStore, n: int) -> np.ndarray:
+    """Return the scan frequencies with the most power in their overlaps, one of each ±Q.
+
+    Parameters
+    ----------
+    store : OverlapStore
+    n : int
+
+    Returns
+    -------
+    frequencies : (n, 2) int64
+        Indices along the scan's (rows, columns), strongest first.
+
+    Raises
+    ------
+    ParameterError
+        If n is no whole number, or there are not so many.
+    """
+    n_rows, n_columns = store.runs.scan_shape
+    power = power_spectrum(store)[:, : n_columns // 2 + 1]
+    # columns that are their own mirror hold both Q and −Q, which show the same
+    for column in {0, store.runs.n_regular} & set(range(power.shape[1])):
+        power[n_rows // 2 + 1 :, column] = 0
+    if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
+        raise ParameterError(f"{n!r} trotters were asked for; give a whole number")
+    if not 0 < n <= np.count_nonzero(power):
+        raise ParameterError(
+            f"{n} trotters were asked for; there are {np.count_nonzero(power)} scan frequencies"
+        )
+    return np.stack(np.unravel_index(np.argsort(-power, axis=None)[:n], power.shape), axis=1)
+
+
+def trotters(
+    store: OverlapStore,
+    grid: ApertureGrid,
+    frequencies: Sequence[Sequence[int]] | np.ndarray,
+    aberrations: Aberrations | None = None,
+) -> Trotters:
+    """Return G(k, Q) at chosen scan frequencies.
+
+    Parameters
+    ----------
+    store : OverlapStore
+    grid : ApertureGrid
+    frequencies : (n, 2) int
+        Indices of Q along the scan's (rows, columns), as in the FFT of the scan; negative ones
+        count from its end, as negative frequencies do.
+    aberrations : Aberrations, optional
+        In the scan's frame. If given, they are undone: entries are multiplied by γ*/|γ|, after
+        which both sides of a trotter have one and the same phase if these are the true ones.
+
+    Raises
+    ------
+    ParameterError
+        If an index is not one of the scan, or no disks overlap at a frequency.
+    """
+    places = _parse_frequencies(frequencies, store.runs.scan_shape)
+    images = np.zeros((len(places), grid.shape[0] * grid.shape[1]), np.complex64)
+    for image, place in zip(images, places, strict=True):
+        pixels, values = _entries(store, int(place[0]), int(place[1]), aberrations)
+        image[grid.pixels[pixels]] = values
+    shape = np.array(store.runs.scan_shape)
+    signed = np.where(places < (shape + 1) // 2, places, places - shape)
+    q = signed / (shape * np.array(store.geometry.scan_step))
+    return Trotters(images.reshape(-1, *grid.shape), signed, q)
+
+
+def _parse_frequencies(frequencies: object, scan_shape: tuple[int, int]) -> np.ndarray:
+    """Return indices from 0 on, (n, 2) int64."""
+    places = np.asarray(frequencies)
+    if places.ndim != 2 or places.shape[1] != 2 or places.dtype.kind not in "iu" or not len(places):
+        raise ParameterError(
+            f"frequencies is {frequencies!r}; give pairs of whole numbers (row, column), the "
+            "indices of scan frequencies"
+        )
+    shape = np.array(scan_shape)
+    outside = (places < -shape) | (places >= shape)
+    if outside.any():
+        first = tuple(int(i) for i in places[outside.any(axis=1)][0])
+        raise ParameterError(f"scan frequency {first} is not one of a scan of shape {scan_shape}")
+    return places.astype(np.int64) % shape
+
+
+def _entries(
+    store: OverlapStore, row: int, column: int, aberrations: Aberrations | None
+) -> tuple[np.ndarray, np.ndarray]:
+    """Return the aperture pixels in overlaps of one scan frequency, and the values there."""
+    runs = store.runs
+    stored_row, stored_column, conjugated = _stored_place(runs, row, column)
+    mine = slice(runs.row_ptr[stored_row], runs.row_ptr[stored_row + 1])
+    offset = stored_column - runs.first[mine]
+    hit = np.flatnonzero((offset >= 0) & (offset < runs.length[mine]))
+    if len(hit) == 0:
+        raise ParameterError(
+            f"no disks overlap at scan frequency ({row}, {column}); power_spectrum() shows where"
+        )
+    at = runs.start[mine.start : mine.stop][hit] + offset[hit]
+    asnumpy = store.device.asnumpy
+    values = asnumpy(store.g_re[at]) + 1j * asnumpy(store.g_im[at])
+    pixels = runs.pixel[mine][hit]
+    if aberrations is not None:
+        qy = runs.column_wy[stored_column] * (-1 if stored_row == runs.scan_shape[0] else 1)
+        sides = runs.side[mine][hit]
+        values *= _undone(store, pixels, sides, runs.row_wx[stored_row], qy, aberrations)
+        values *= -1 if conjugated else 1  # γ(k, −Q) = −γ*(k, Q)
+    return pixels, values.conj() if conjugated else values
+
+
+def _stored_place(runs: OverlapRuns, row: int, column: int) -> tuple[int, int, bool]:
+    """Return where an entry of the full plane is stored, and whether as its conjugate at −Q."""
+    n_rows, n_columns = runs.scan_shape
+    if column <= n_columns // 2:
+        return row, column, False
+    if 2 * row == n_rows:
+        return n_rows, n_columns - column, False
+    return -row % n_rows, n_columns - column, True
+
+
+def _undone(
+    store: OverlapStore,
+    pixels: np.ndarray,
+    sides: np.ndarray,
+    qx: float,
+    qy: float,
+    aberrations: Aberrations,
+) -> np.ndarray:
+    """Return γ*/|γ| of some pixels at one scan frequency [rad]; zero where γ is."""
+    table = aberrations.chi_table(store.geometry.wavelength)
+    kx, ky = store.runs.kx[pixels], store.runs.ky[pixels]
+
+    def chi(wx: np.ndarray, wy: np.ndarray) -> np.ndarray:
+        return np.polynomial.polynomial.polyval2d(wx, wy, table)
+
+    minus = np.exp(1j * (chi(kx, ky) - chi(kx - qx, ky - qy)))
+    plus = np.exp(1j * (chi(kx + qx, ky + qy) - chi(kx, ky)))
+    gamma = np.where(sides != LEFT, minus, 0) - np.where(sides != RIGHT, plus, 0)
+    size = np.abs(gamma)
+    return np.where(size > GAMMA_THRESHOLD, gamma.conj() / np.maximum(size, GAMMA_THRESHOLD), 0)
