@@ -9,11 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from . import event_lists
+from . import dense_counts, event_lists
 from .detector import PixelMap, Shape2D
 from .errors import EventRangeError, ParameterError
-
-_LARGEST_COUNT = 2**53  # beyond it floating-point numbers skip whole ones
 
 ScanSlices = tuple[slice, slice]
 
@@ -106,36 +104,31 @@ class EventStore:
         return cls(scan_shape, detector_shape, *lists, metadata=metadata)
 
     @classmethod
-    def from_dense(cls, array: Any, metadata: Mapping[str, Any] | None = None) -> EventStore:
-        """Build from a dense 4-D array of counts, one scan row at a time.
+    def from_dense(
+        cls, array: Any, metadata: Mapping[str, Any] | None = None, threshold: float | None = None
+    ) -> EventStore:
+        """Build from a dense 4-D array, a few patterns at a time.
 
         Parameters
         ----------
-        array : (Rx, Ry, Qx, Qy) array-like of whole, non-negative numbers
+        array : (Rx, Ry, Qx, Qy) array-like
+            Whole, non-negative numbers; a memory map is read once, and never as a whole.
+        metadata : mapping, optional
+        threshold : float, optional
+            For data that are no counts: every pixel with at least this value is one electron, all
+            others are none.
 
         Raises
         ------
         ParameterError
-            If the array is not 4-D, or not a count everywhere.
+            If the array is not 4-D or, without a threshold, not a count everywhere.
         """
         if getattr(array, "ndim", None) != 4:
             raise ParameterError(f"expected a 4-D array, got shape {np.shape(array)}")
-        rows = [_row_lists(np.asarray(array[rx])) for rx in range(array.shape[0])]
-        lengths = np.concatenate([row[0] for row in rows]) if rows else np.zeros(0, np.int64)
-        indptr = np.zeros(len(lengths) + 1, np.int64)
-        np.cumsum(lengths, out=indptr[1:])
-        dtype = event_lists.index_dtype(array.shape[2] * array.shape[3])
-        indices = np.concatenate([row[1] for row in rows] or [np.zeros(0)]).astype(dtype)
-        counts = np.concatenate([row[2] for row in rows] or [np.zeros(0, np.uint8)])
-        return cls(
-            array.shape[:2],
-            array.shape[2:],
-            indptr,
-            indices,
-            event_lists.smallest_counts(counts),
-            metadata,
-            trusted=True,
-        )
+        threshold = dense_counts.parse_threshold(threshold)
+        rows = [dense_counts.row_lists(array, rx, threshold) for rx in range(array.shape[0])]
+        lists = dense_counts.joined(rows, array.shape[2:])
+        return cls(array.shape[:2], array.shape[2:], *lists, metadata, trusted=True)
 
     @property
     def scan_shape(self) -> Shape2D:
@@ -358,24 +351,6 @@ def _as_slice(part: Any, length: int) -> slice:
         raise IndexError(f"scan index {part} is out of range for {length} positions")
     start = int(part) % length
     return slice(start, start + 1)
-
-
-def _row_lists(row: np.ndarray) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-    """Return lengths, indices and counts of one dense scan row (Ry, Qx, Qy)."""
-    flat = row.reshape(row.shape[0], row.shape[1] * row.shape[2])
-    pattern, index = np.nonzero(flat)
-    values = flat[pattern, index]
-    if values.dtype.kind not in "biuf":
-        raise ParameterError(f"the dense data are no electron counts, but {values.dtype}")
-    if values.dtype.kind == "f" and not np.array_equal(values, np.rint(values)):
-        raise ParameterError("the dense data are no electron counts: some values are not whole")
-    if values.size and values.max() > _LARGEST_COUNT:
-        raise ParameterError(f"the dense data are no electron counts: found {values.max()}")
-    if values.size and values.min() < 0:
-        raise ParameterError(f"the dense data are no electron counts: found {values.min()}")
-    lengths = np.bincount(pattern, minlength=row.shape[0]).astype(np.int64)
-    largest = int(values.max()) if values.size else 0
-    return lengths, index, values.astype(event_lists.count_dtype(largest))
 
 
 def _as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:

@@ -16,7 +16,7 @@ ROOMS = (
     ("errors", "progress", "memory"),
     ("device",),
     ("optics",),
-    ("detector", "event_lists", "event_layout"),
+    ("detector", "event_lists", "event_layout", "dense_counts"),
     ("events", "streams"),
     ("simulate",),
     ("readers",),
