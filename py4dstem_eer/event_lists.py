@@ -96,26 +96,57 @@ def mapped(
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Relabel every event by `pixel_map`, dropping what it drops; the result is canonical."""
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+    if pixel_map.keeps_order:
+        return _mapped_in_order(indptr, indices, counts, pixel_map)
+    if n_target <= _SCRATCH_PIXELS:
+        return _mapped_by_counting(indptr, indices, counts, pixel_map)
     out = np.empty(len(indices), index_dtype(n_target))
     lengths = np.empty(len(indptr) - 1, np.int64)
-    if pixel_map.keeps_order:
-        relabel = _map_in_order
-        weights = counts if counts is None else np.empty_like(counts)
-    else:
-        relabel = _map_by_counting if n_target <= _SCRATCH_PIXELS else _map_by_sorting
-        weights = np.empty(len(indices), _sum_dtype(counts))
+    weights = np.empty(len(indices), _sum_dtype(counts))
     lists = (indptr, indices, counts, pixel_map.lut, out, weights)
-    relabel.on_cpu(len(lengths), *lists, n_target, lengths)
+    _map_by_sorting.on_cpu(len(lengths), *lists, lengths)
     indptr, indices, counts = _compact(indptr, lengths, out, weights)
     return indptr, indices, smallest_counts(counts)
+
+
+def _mapped_in_order(indptr, indices, counts, pixel_map):
+    """Map where kept pixels stay in order: measure, then write what is kept."""
+    lut = pixel_map.unsigned_lut
+    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    _count_kept.on_cpu(len(lengths), indptr, indices, lut, n_target, lengths)
+    new_indptr = _starts(lengths)
+    out = np.empty(new_indptr[-1], index_dtype(n_target))
+    weights = None if counts is None else np.empty(new_indptr[-1], counts.dtype)
+    lists = (indptr, indices, counts, lut, n_target, new_indptr, out, weights)
+    _write_kept.on_cpu(len(lengths), *lists)
+    return new_indptr, out, smallest_counts(weights)
+
+
+def _mapped_by_counting(indptr, indices, counts, pixel_map):
+    """Map onto few pixels: count each pattern dense, twice, as that is cheaper than to keep it.
+
+    The first time tells how much room the result needs, the second one fills it.
+    """
+    lut = pixel_map.unsigned_lut
+    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    largest = np.zeros(len(lengths), _sum_dtype(counts))
+    lists = (indptr, indices, counts, lut, n_target)
+    _count_targets.on_cpu(len(lengths), *lists, lengths, largest)
+    most = int(largest.max(initial=0))
+    new_indptr = _starts(lengths)
+    out = np.empty(new_indptr[-1], index_dtype(n_target))
+    weights = np.empty(new_indptr[-1], count_dtype(most)) if most > 1 else None
+    _write_targets.on_cpu(len(lengths), *lists, largest, new_indptr, out, weights)
+    return new_indptr, out, weights
 
 
 def gathered(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, patterns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the lists of the chosen `patterns`, in that order."""
-    new_indptr = np.zeros(len(patterns) + 1, np.int64)
-    np.cumsum(np.diff(indptr)[patterns], out=new_indptr[1:])
+    new_indptr = _starts(np.diff(indptr)[patterns])
     new_indices = np.empty(new_indptr[-1], indices.dtype)
     _copy_patterns.on_cpu(len(patterns), indptr, indices, patterns, new_indptr, new_indices)
     if counts is None:
@@ -125,15 +156,18 @@ def gathered(
     return new_indptr, new_indices, smallest_counts(new_counts)
 
 
+def _starts(lengths: np.ndarray) -> np.ndarray:
+    indptr = np.zeros(len(lengths) + 1, np.int64)
+    np.cumsum(lengths, out=indptr[1:])
+    return indptr
+
+
 def _compact(indptr, lengths, indices, counts):
-    new_indptr = np.zeros_like(indptr)
-    np.cumsum(lengths, out=new_indptr[1:])
+    new_indptr = _starts(lengths)
     if new_indptr[-1] == indptr[-1]:
         return new_indptr, indices, counts
     new_indices = np.empty(new_indptr[-1], indices.dtype)
     _copy_starts.on_cpu(len(lengths), indptr, indices, new_indptr, new_indices)
-    if counts is None:
-        return new_indptr, new_indices, None
     new_counts = np.empty(new_indptr[-1], counts.dtype)
     _copy_starts.on_cpu(len(lengths), indptr, counts, new_indptr, new_counts)
     return new_indptr, new_indices, new_counts
@@ -249,20 +283,27 @@ def _in_order(start, stop, indices):
 
 
 @kernel
-def _map_in_order(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
-    at = indptr[p]
+def _count_kept(p, indptr, indices, lut, n_target, lengths):
+    kept = 0
+    for e in range(indptr[p], indptr[p + 1]):
+        kept += lut[indices[e]] != n_target
+    lengths[p] = kept
+
+
+@kernel
+def _write_kept(p, indptr, indices, counts, lut, n_target, new_indptr, out, weights):
+    at = new_indptr[p]
     for e in range(indptr[p], indptr[p + 1]):
         target = lut[indices[e]]
-        if target != DROPPED:
+        if target != n_target:
             out[at] = target
             if counts is not None:
                 weights[at] = counts[e]
             at += 1
-    lengths[p] = at - indptr[p]
 
 
 @kernel
-def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
+def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, lengths):
     start = indptr[p]
     at = start
     for e in range(start, indptr[p + 1]):
@@ -275,17 +316,39 @@ def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, n_target, len
     lengths[p] = _merge_sorted(start, at, out, weights)
 
 
+@scalar_function
+def _count_into(scratch, start, stop, indices, counts, lut):
+    """Count a pattern's events into target pixels; the last one takes what is dropped."""
+    for e in range(start, stop):
+        scratch[lut[indices[e]]] += 1 if counts is None else counts[e]
+
+
 @kernel
-def _map_by_counting(p, indptr, indices, counts, lut, out, weights, n_target, lengths):
-    scratch = np.zeros(n_target, weights.dtype)
-    for e in range(indptr[p], indptr[p + 1]):
-        target = lut[indices[e]]
-        if target != DROPPED:
-            scratch[target] += 1 if counts is None else counts[e]
-    at = indptr[p]
+def _count_targets(p, indptr, indices, counts, lut, n_target, lengths, largest):
+    scratch = np.zeros(n_target + 1, largest.dtype)
+    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut)
+    hit = 0
+    most = scratch[n_target] * 0
     for target in range(n_target):
-        if scratch[target] > 0:
-            out[at] = target
-            weights[at] = scratch[target]
-            at += 1
-    lengths[p] = at - indptr[p]
+        hit += scratch[target] > 0
+        most = max(most, scratch[target])
+    lengths[p] = hit
+    largest[p] = most
+
+
+@kernel
+def _write_targets(p, indptr, indices, counts, lut, n_target, largest, new_indptr, out, weights):
+    scratch = np.zeros(n_target + 1, largest.dtype)
+    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut)
+    # which pixels are hit is as good as random: without a branch that costs half
+    hit = np.empty(n_target + 1, out.dtype)
+    n_hit = np.uint64(0)
+    for target in range(n_target):
+        hit[n_hit] = target
+        n_hit += np.uint64(scratch[target] > 0)
+    start, stop = new_indptr[p], new_indptr[p + 1]
+    out[start:stop] = hit[: stop - start]
+    if weights is not None:
+        weights_here = weights[start:stop]
+        for k in range(len(weights_here)):
+            weights_here[k] = scratch[hit[k]]

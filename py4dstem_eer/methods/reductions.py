@@ -6,12 +6,13 @@ the rows are split into blocks never changes a result.
 
 from __future__ import annotations
 
+import math
 from typing import Any
 
 import numpy as np
 
 from ..detector import DROPPED, PixelMap
-from ..device import Device, get_device, kernel, n_threads
+from ..device import Device, Kernel, get_device, kernel, n_threads
 from ..errors import ParameterError
 from ..events import EventStore, check_map_fits
 from ..progress import track
@@ -89,15 +90,17 @@ def pattern_sum(
     pattern : (Qx, Qy) int64, float64 or complex128
         [electrons]
     """
-    if weights is not None:
-        weights = _real_space_weights(weights, events.scan_shape)
-    dtype = np.int64 if weights is None else weights.dtype
-    total = np.zeros(events.detector_shape[0] * events.detector_shape[1], dtype)
+    where = get_device(device)
+    if weights is None:
+        total = np.zeros(math.prod(events.detector_shape), np.int64)
+        for _, block in track(events.blocks(), "Sum of patterns"):
+            total += block_sum(block, where)
+        return total.reshape(events.detector_shape)
+    weights = _real_space_weights(weights, events.scan_shape)
+    total = np.zeros(math.prod(events.detector_shape), weights.dtype)
     for first, block in track(events.blocks(), "Sum of patterns"):
-        part = np.zeros(0, dtype)
-        if weights is not None:
-            part = weights[first : first + block.scan_shape[0]].ravel()
-        total += _reduce_patterns(block, _add_patterns, (part,), dtype, get_device(device)).sum(0)
+        part = weights[first : first + block.scan_shape[0]].ravel()
+        total += reduce_patterns(block, _add_patterns, (part,), weights.dtype, where).sum(0)
     return total.reshape(events.detector_shape)
 
 
@@ -105,7 +108,7 @@ def pattern_max(events: EventStore, device: str = "cpu") -> np.ndarray:
     """Return the largest count of every detector pixel, (Qx, Qy) uint32 [electrons]."""
     largest = np.zeros(events.detector_shape[0] * events.detector_shape[1], np.uint32)
     for _, block in track(events.blocks(), "Maximum of patterns"):
-        parts = _reduce_patterns(block, _maximise_patterns, (), np.uint32, get_device(device))
+        parts = reduce_patterns(block, _maximise_patterns, (), np.uint32, get_device(device))
         np.maximum(largest, parts.max(0), out=largest)
     return largest.reshape(events.detector_shape)
 
@@ -128,7 +131,9 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     check_mask(mask, events.detector_shape)
     dtype = np.complex128 if np.iscomplexobj(mask) else np.float64
     where = get_device(device)
-    flat = where.asarray(mask.ravel().astype(dtype))
+    # an eighth of the table where it says only yes or no
+    weights = mask.astype(np.int8 if mask.dtype == np.bool_ else dtype)
+    flat = where.asarray(weights.ravel())
     image = np.empty(events.scan_shape, dtype)
     for first, block in track(events.blocks(), "Virtual image"):
         part = where.xp.empty(block.n_patterns, dtype)
@@ -213,18 +218,51 @@ def lists_on(block: EventStore, where: Device) -> tuple:
 
 def block_sum(block: EventStore, where: Device) -> np.ndarray:
     """Return the sum of a block's patterns, (Qx * Qy,) int64 [electrons]."""
-    no_weights = (np.zeros(0, np.int64),)
-    return _reduce_patterns(block, _add_patterns, no_weights, np.int64, where).sum(0)
+    # no pixel can have more than all electrons; half the accumulator stays in the cache
+    dtype = np.uint32 if block.n_events <= np.iinfo(np.uint32).max else np.int64
+    no_weights = (np.zeros(0, dtype),)
+    return reduce_patterns(block, _add_patterns, no_weights, dtype, where).sum(0, dtype=np.int64)
 
 
-def _reduce_patterns(block, reduction, extra, dtype, where) -> np.ndarray:
-    """Run a reduction over patterns with one accumulator, and one range of patterns, a thread."""
+def equal_parts(block: EventStore) -> np.ndarray:
+    """Return the bounds of ranges of patterns, one for each thread, of about equal numbers of events.
+
+    Returns
+    -------
+    bounds : (parts + 1,) int64
+        Part i is of patterns bounds[i] to bounds[i + 1].
+    """
     n_parts = max(1, min(n_threads(), block.n_patterns))
-    # equal numbers of events, not of patterns
     shares = np.linspace(0, len(block.indices), n_parts + 1)[1:-1]
-    bounds = np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns].astype(np.int64)
+    bounds = np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns]
+    return bounds.astype(np.int64)
+
+
+def reduce_patterns(
+    block: EventStore, reduction: Kernel, extra: tuple, dtype: Any, where: Device, initial: Any = 0
+) -> np.ndarray:
+    """Run a reduction over patterns with one accumulator, and one range of patterns, a thread.
+
+    Parameters
+    ----------
+    block : EventStore
+        In memory.
+    reduction : Kernel
+        ``(i, bounds, indptr, indices, counts, *extra, parts)``: adds part i to ``parts[i]``.
+    extra : tuple of arrays
+    dtype : dtype
+        Of the accumulators.
+    where : Device
+    initial : number
+        What each accumulator starts with.
+
+    Returns
+    -------
+    parts : (parts, Qx * Qy)
+    """
+    bounds = equal_parts(block)
     n_pixels = block.detector_shape[0] * block.detector_shape[1]
-    parts = where.xp.zeros((n_parts, n_pixels), dtype)
-    extra = tuple(where.asarray(array) for array in extra)
-    reduction.launch(where, n_parts, where.asarray(bounds), *lists_on(block, where), *extra, parts)
+    parts = where.xp.full((len(bounds) - 1, n_pixels), initial, dtype)
+    lists = (where.asarray(bounds), *lists_on(block, where))
+    reduction.launch(where, len(bounds) - 1, *lists, *(where.asarray(a) for a in extra), parts)
     return where.asnumpy(parts)
