@@ -2,12 +2,29 @@
 
 from __future__ import annotations
 
+import h5py
+import numpy as np
 import stempy_files
 
+from py4dstem_eer.events import EventStore
+from py4dstem_eer.writers.emd import write_events
 
-def write_stempy(folder):
+
+def write_stempy(folder, layout="v3", **file_options):
     path = folder / "events.h5"
-    stempy_files.make(path, "v3", seed=3)
+    stempy_files.make(path, layout, seed=3, **file_options)
+    return path, {}
+
+
+def write_emd(folder):
+    """Write events as in an EMD file; its metadata are those of the file they came from."""
+    path = folder / "events.h5"
+    rng = np.random.default_rng(4)
+    events = EventStore.from_dense(rng.poisson(0.2, (5, 7, 12, 9)), {"format": "emd"})
+    with h5py.File(path, "w") as file:
+        node = file.create_group("tree")
+        node.attrs["emd_group_type"] = "root"
+        write_events(node.create_group("metadatabundle"), events)
     return path, {}
 
 
@@ -15,4 +32,12 @@ def write_stempy(folder):
 #: and returns its path and the options that it needs. One line for each new format.
 EXAMPLES = {
     "stempy": write_stempy,
+    "emd": write_emd,
+}
+
+#: More files that the fuzz test damages: name, format, and the function as above.
+VARIANTS = {
+    "stempy v1": ("stempy", lambda folder: write_stempy(folder, "v1")),
+    "stempy v2": ("stempy", lambda folder: write_stempy(folder, "v2", libver="latest")),
+    "stempy gzip": ("stempy", lambda f: write_stempy(f, "v3", chunks=(16,), filters={"gzip": 4})),
 }

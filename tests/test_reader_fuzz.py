@@ -1,0 +1,191 @@
+"""Every reader on damaged files gives a valid read or an error of ours, in bounded time and memory.
+
+The samples are those of `format_examples`, the damage and the rules are in `fuzzing`. The normal
+suite runs a few hundred cases of each format in this process. The nightly mode runs more, in
+processes that may crash or hang, and reports the case that did it:
+
+    PY4DSTEM_EER_FUZZ=20000 python -m pytest tests/test_reader_fuzz.py
+
+A case is a number and the same on every machine. To see one that failed again, with its files kept:
+
+    python tests/fuzz_worker.py "stempy v1" 1234 1235 FOLDER
+
+With atheris installed, `tests/fuzz_atheris.py` looks for damage by the lines of code it reaches.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import warnings
+
+import fuzz_worker
+import fuzzing
+import numpy as np
+import pytest
+from format_examples import EXAMPLES, VARIANTS
+
+from py4dstem_eer.errors import CorruptFileError, EventWarning
+from py4dstem_eer.readers import FORMATS, load_reader
+
+#: Cases of each format in the normal suite.
+CASES = 240
+NIGHTLY = int(os.environ.get("PY4DSTEM_EER_FUZZ", "0"))
+PER_PROCESS = 2000
+
+
+def cases_of(name):
+    """Return the cases of one sample: the samples of a format share the number."""
+    reader = VARIANTS[name][0] if name in VARIANTS else name
+    return range((NIGHTLY or CASES) // len(fuzzing.samples_of(reader)))
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, *VARIANTS])
+def test_damaged_files(name, tmp_path, monkeypatch):
+    cases = cases_of(name)
+    if NIGHTLY:
+        starts = range(0, len(cases), PER_PROCESS)
+        batches = [cases[start : start + PER_PROCESS] for start in starts]
+        found = [f for batch in batches for f in fuzz_worker.supervise(name, batch, tmp_path)]
+    else:
+        monkeypatch.setattr("py4dstem_eer.device.n_threads", lambda: 1)  # these files are small
+        found = list(fuzz_worker.run(name, cases, tmp_path))
+    lines = [f"{name}, case {case}: {text}" for case, text in found]
+    assert not found, "\n".join([f"{len(found)} of {len(cases)} cases:", *lines[:20]])
+
+
+def test_every_format_is_damaged():
+    assert set(EXAMPLES) == set(FORMATS)
+
+
+@pytest.mark.parametrize("name", [*EXAMPLES, *VARIANTS])
+def test_damage_differs_and_comes_again(name, tmp_path):
+    sample = fuzzing.load_sample(name, tmp_path / "sample")
+    donors = fuzzing.load_donors(sample, tmp_path)
+    done = [fuzzing.damaged(sample, case, donors) for case in range(300)]
+    assert done[:30] == [fuzzing.damaged(sample, case, donors) for case in range(30)]
+    assert len({tuple(sorted(files.items())) for files, _ in done}) > 250
+    words = {word for _, damage in done for word in damage.split()}
+    assert {kind.__name__ for kind in fuzzing.KINDS} <= words
+
+
+# what the rules are worth
+
+
+def misread(sample, path, monkeypatch, spoil):
+    """Check the whole files with a reader whose `open_source` goes through `spoil`."""
+    reader = load_reader("stempy")
+    original = reader.open_source
+    monkeypatch.setattr(reader, "open_source", lambda *args: spoil(original, *args))
+    fuzzing.check_whole(sample, path)
+
+
+def raise_foreign(original, path, options):
+    raise IndexError("list index out of range")
+
+
+def raise_nameless(original, path, options):
+    raise CorruptFileError("something is wrong")
+
+
+def raise_missing(original, path, options):
+    raise FileNotFoundError(f"{path}/values.dat")
+
+
+def refuse_whole(original, path, options):
+    raise CorruptFileError(f"{path} is damaged")
+
+
+def take_memory(original, path, options):
+    np.empty(2**26, np.uint8)
+    return original(path, options)
+
+
+def touch_memory(original, path, options):
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(fuzzing.tracemalloc, "get_traced_memory", lambda: (0, 0))
+        bytearray(b"x" * 2**27)
+    return original(path, options)
+
+
+def ask_for_too_much(original, path, options):
+    try:
+        np.empty(2**60, np.uint8)
+    except MemoryError as error:
+        raise CorruptFileError(f"{path} is damaged") from error
+
+
+def warn_always(original, path, options):
+    warnings.warn("doubtful", EventWarning, stacklevel=1)
+    return original(path, options)
+
+
+def promise_more(original, path, options):
+    source = original(path, options)
+    known = source.events_per_row()
+    source.events_per_row = lambda: known + 1
+    return source
+
+
+def spoil_rows(original, path, options):
+    source = original(path, options)
+    read, rows = source.read_rows, source.scan_shape[0]
+    source.read_rows = lambda a, b: read(a, b) if b - a == rows else read(0, b - a)
+    return source
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (raise_foreign, "raised IndexError"),
+        (raise_nameless, "names no file"),
+        (raise_missing, "there is one file"),
+        (refuse_whole, "the file is whole"),
+        (take_memory, "bytes for"),
+        (touch_memory, "bytes for"),
+        (ask_for_too_much, "too much memory"),
+        (warn_always, "raised EventWarning"),
+        (promise_more, "events promised"),
+        (spoil_rows, "row 1: different events"),
+    ],
+)
+def test_what_a_reader_must_not_do_is_found(tmp_path, monkeypatch, spoil, message):
+    sample = fuzzing.load_sample("stempy", tmp_path / "sample")
+    with pytest.raises(fuzzing.FoundError, match=message):
+        misread(sample, tmp_path, monkeypatch, spoil)
+
+
+DYING = """
+import os, pathlib, sys
+for case in range(int(sys.argv[2]), int(sys.argv[3])):
+    pathlib.Path(sys.argv[4], "case").write_text(str(case))
+    if case == 5: print('[5, "no good"]', flush=True)
+    if case in (3, 7): os.abort()
+"""
+
+
+def test_a_process_that_dies_is_reported_and_replaced(tmp_path):
+    worker = tmp_path / "dying.py"
+    worker.write_text(DYING)
+    found = list(fuzz_worker.supervise("any", range(2, 9), tmp_path, str(worker)))
+    assert [case for case, _ in found] == [3, 5, 7]
+    assert "ended with -6" in found[0][1]
+    worker.write_text("raise SystemExit('no such sample')")
+    with pytest.raises(RuntimeError, match="no such sample"):
+        list(fuzz_worker.supervise("any", range(9, 11), tmp_path, str(worker)))
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="limits the address space of a process")
+def test_the_worker_hangs_up_and_says_where(tmp_path):
+    hanging = tmp_path / "hanging.py"
+    hanging.write_text(
+        f"import sys, time; sys.path[:0] = {sys.path!r}\n"
+        "import fuzz_worker, fuzzing\n"
+        "fuzz_worker.CASE_SECONDS = 0.3\n"
+        "fuzzing.check_case = lambda *_: time.sleep(60)\n"
+        "fuzz_worker.run.__defaults__ = (0.3,)\n"
+        "fuzz_worker.main(*sys.argv[1:])\n"
+    )
+    ((case, text),) = fuzz_worker.supervise("emd", range(4, 5), tmp_path, str(hanging))
+    assert case == 4
+    assert "Timeout" in text
