@@ -9,8 +9,10 @@ from typing import Any
 
 import click
 
+from .command_options import reader_options
 from .errors import EventError
 from .optics import POLAR_ALIASES, POLAR_SYMBOLS
+from .writers import TARGETS
 
 _PATH = click.Path(path_type=Path)
 
@@ -31,17 +33,12 @@ def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
 def _reader_options(command: Callable[..., None]) -> Callable[..., None]:
     """Add the options of `py4dstem_eer.open_events`, the same words everywhere."""
     for option in (
+        reader_options,
         click.option("--format", help="Name of the format; default: recognised by content."),
-        click.option("--scan-shape", type=int, nargs=2, help="Scan rows and columns (Rx Ry)."),
-        click.option("--skip-frames", type=int, help="Frames at the start that are no pattern."),
-        click.option("--frames-per-position", type=int, help="Frames of each scan position."),
-        click.option("--keep-flyback/--no-flyback", default=None, help="The last scan column."),
-        click.option("--errors", type=click.Choice(["raise", "skip"]), help="For bad frames."),
-        click.option("--dm", type=_PATH, help="Companion Gatan .dm3 or .dm4 file."),
         click.option(
             "--mem",
             type=click.Choice(["RAM", "MEMMAP"]),
-            help="Load the events, or stream them from the file.  [default: RAM; MEMMAP for dpc]",
+            help="Load the events, or stream them.  [default: RAM for ssb, otherwise MEMMAP]",
         ),
     ):
         command = option(command)
@@ -83,11 +80,22 @@ def info(file: Path, **options: Any) -> None:
 @main.command()
 @click.argument("source", metavar="IN", type=_PATH)
 @click.argument("target", metavar="OUT", type=_PATH)
-@click.option("--to", type=click.Choice(["stempy", "emd"]), help="Default: the other one.")
+@click.option("--to", type=click.Choice(TARGETS), help="Format of OUT; default: its extension.")
+@click.option(
+    "--threshold", type=float,
+    help="For dense data that are no counts: a pixel from this value on is one electron.",
+)  # fmt: skip
 @_reader_options
 @_clear_errors
 def convert(source: Path, target: Path, to: str | None, **options: Any) -> None:
-    """Convert IN to OUT: stempy files to EMD, anything else to stempy."""
+    """Convert IN to events in OUT, streaming scan rows.
+
+    IN is a file of events, or of dense patterns that py4DSTEM opens (dm4, empad, arina, EMD, ...;
+    --format takes py4DSTEM's names too, --scan-shape says the scan where the file does not).
+    Dense counts are kept exactly; other dense data are refused unless there is a --threshold.
+
+    OUT.emd is EMD, OUT.toml is raw_csr; OUT.h5 is stempy if IN is EMD, and EMD otherwise.
+    """
     from . import progress, workflow
 
     with progress.shown():

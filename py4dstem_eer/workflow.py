@@ -11,7 +11,8 @@ from .errors import CalibrationError, FormatError, ParameterError
 from .methods.overview import overview
 from .optics import parse_semiangle
 from .progress import shown
-from .readers import detect
+from .readers import ANY_FORMAT, FORMATS, detect
+from .writers import target_format
 from .writers.atomic import atomic_path
 
 _METHOD_OPTIONS = (
@@ -20,16 +21,27 @@ _METHOD_OPTIONS = (
 )
 
 
-def convert(source: Path, target: Path, to: str | None = None, **options: Any) -> str:
-    """Convert between stempy and EMD files.
+def convert(
+    source: Path,
+    target: Path,
+    to: str | None = None,
+    *,
+    threshold: float | None = None,
+    **options: Any,
+) -> str:
+    """Convert a file of events, or of dense patterns that py4DSTEM opens, into one of events.
+
+    Scan rows are streamed, and the calibration goes along.
 
     Parameters
     ----------
     source, target : Path
-    to : {"stempy", "emd"}, optional
-        Default: "emd" for every format but EMD, which becomes "stempy".
+    to : {"emd", "stempy", "raw_csr"}, optional
+        Default: by the extension of `target`; .h5 is stempy if `source` is EMD, otherwise EMD.
+    threshold : float, optional
+        For dense patterns that are no counts, see `bridge.dense.open_dense`.
     **options
-        Options of `open_events`.
+        Options of `open_events`, or `format` and those of `open_dense`.
 
     Returns
     -------
@@ -37,17 +49,30 @@ def convert(source: Path, target: Path, to: str | None = None, **options: Any) -
         What was written.
     """
     _check_not_source(source, target)
-    to = to or ("stempy" if (options.get("format") or detect(source)) == "emd" else "emd")
-    cube = _open(source, {"mem": "MEMMAP", **options})
-    if to == "stempy":
-        from .writers.stempy import write_stempy
+    kind = options.get("format") or detect(source)
+    shared = "stempy" if kind == "emd" else "emd"
+    target_format(target, to, shared)  # refuses before anything is opened
+    cube = _open_any(source, kind, threshold, options)
+    from .bridge.export import export
 
-        write_stempy(target, cube.events, {**cube.events.metadata, **_pixel_sizes(cube)})
-    else:
-        import py4DSTEM
+    written = export(cube, target, to, shared)
+    return f"{written}, scan {cube.events.scan_shape}, {target.stat().st_size / 1e6:.1f} MB"
 
-        py4DSTEM.save(str(target), cube, mode="o")
-    return f"{to}, scan {cube.events.scan_shape}, {target.stat().st_size / 1e6:.1f} MB"
+
+def _open_any(
+    source: Path, kind: str | None, threshold: float | None, options: dict[str, Any]
+) -> Any:
+    """Open events or dense patterns as a cube that stays on the disk."""
+    if kind in (*FORMATS, ANY_FORMAT):
+        if threshold is not None:
+            raise ParameterError(
+                f"threshold={threshold} means nothing for {source}: it holds electron events"
+            )
+        return _open(source, {"mem": "MEMMAP", **options})
+    from .bridge.dense import open_dense
+
+    given = {name: options[name] for name in options if name not in ("format", "mem")}
+    return open_dense(source, kind, threshold=threshold, **given)
 
 
 def _check_not_source(source: Path, *targets: Path) -> None:
@@ -57,17 +82,6 @@ def _check_not_source(source: Path, *targets: Path) -> None:
         raise ParameterError(f"IN and OUT are the same file: {source}")
     if len(set(real)) < len(real):
         raise ParameterError(f"results and picture would be the same file: {targets[0]}")
-
-
-def _pixel_sizes(cube: Any) -> dict[str, Any]:
-    """Return the calibration of a cube in the words of a file's metadata."""
-    calibration, sizes = cube.calibration, {}
-    for space in ("R", "Q"):
-        units = getattr(calibration, f"get_{space}_pixel_units")()
-        if units != "pixels":
-            size = float(getattr(calibration, f"get_{space}_pixel_size")())
-            sizes[f"{space}_pixel_size"] = (size, units)
-    return sizes
 
 
 def _outputs(file: Path, output: Path | None, suffix: str) -> tuple[Path, Path]:
@@ -209,6 +223,6 @@ def _save(cube: Any, draw: Callable[[], Any], target: Path, picture: Path) -> di
     py4DSTEM.save(str(target), cube, mode="o", tree=None)
     draw()
     with atomic_path(picture) as part:
-        plt.savefig(part, format="png", dpi=120)
+        plt.gcf().savefig(part, format="png", dpi=120)  # pyplot's own draws twice
     plt.close("all")
     return {"results": target, "picture": picture}

@@ -25,7 +25,7 @@ ROOMS = (
     ("bridge",),
     ("explore",),
     ("registration",),
-    ("bench", "demo", "report", "workflow"),
+    ("bench", "command_options", "demo", "report", "workflow"),
     ("cli", "__init__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import warnings
 from collections.abc import Mapping
 from typing import Any
@@ -19,6 +20,7 @@ from ..methods.shifted_images import shifted_virtual_image
 from ..progress import shown
 from . import emd
 from .calibration import copied, detector_pixel
+from .export import export
 from .view import EventView
 
 #: Relative difference of row and column steps that a calibration can gloss over.
@@ -67,19 +69,31 @@ class SparseDataCube(DataCube):
             _calibrate_from(self.calibration, events.metadata)
 
     @classmethod
-    def from_dense(cls, data: Any, name: str | None = None) -> SparseDataCube:
-        """Build from dense counts.
+    def from_dense(
+        cls, data: Any, name: str | None = None, threshold: float | None = None
+    ) -> SparseDataCube:
+        """Build from dense patterns, a few at a time; a memory map is never loaded whole.
 
         Parameters
         ----------
         data : DataCube, or (Rx, Ry, Qx, Qy) array of whole numbers
             A DataCube passes on its name and a copy of its calibration.
         name : str, optional
+        threshold : float, optional
+            For data that are no counts: every pixel with at least this value is one electron, all
+            others are none.
+
+        Raises
+        ------
+        ParameterError
+            If the data are not 4-D or, without a threshold, not a count everywhere; the message
+            names the first such position, pixel and value.
         """
         if not isinstance(data, DataCube):
-            return cls(EventStore.from_dense(np.asanyarray(data)), name or "datacube")
-        calibration = copied(data.calibration)
-        return cls(EventStore.from_dense(data.data), name or data.name, calibration)
+            events = EventStore.from_dense(np.asanyarray(data), threshold=threshold)
+            return cls(events, name or "datacube")
+        events = EventStore.from_dense(data.data, threshold=threshold)
+        return cls(events, name or data.name, copied(data.calibration))
 
     def to_dense(self, dtype: Any = None) -> DataCube:
         """Return the dense cube with a copy of the calibration, if it fits the memory budget.
@@ -120,6 +134,25 @@ class SparseDataCube(DataCube):
     def data(self, value: Any) -> None:
         view = value if isinstance(value, EventView) else EventView(EventStore.from_dense(value))
         self._data = view
+
+    def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
+        """Write the events, with the calibration, to a file; scan rows are streamed.
+
+        Parameters
+        ----------
+        path : path
+            Takes the file only once it is whole; until then, what was there stays.
+        format : {"stempy", "emd", "raw_csr"}, optional
+            Default: by the extension; .emd and .py4dstem are EMD as `py4DSTEM.save` writes it, with
+            the results in the cube's tree, .toml is raw_csr (three arrays lie beside it), .h5 and
+            .hdf5 are stempy.
+
+        Raises
+        ------
+        ParameterError
+            If the extension belongs to no format and none is given.
+        """
+        export(self, path, format)
 
     def copy(self) -> SparseDataCube:
         """Return a cube of the same events with its own calibration."""
@@ -337,6 +370,9 @@ def _calibrate_from(calibration: Calibration, metadata: Mapping[str, Any]) -> No
             size, units = metadata[f"{space}_pixel_size"]
             getattr(calibration, f"set_{space}_pixel_size")(float(size))
             getattr(calibration, f"set_{space}_pixel_units")(units)
+    if "QR_rotation" in metadata:
+        calibration.set_QR_rotation(float(metadata["QR_rotation"][0]))
+        calibration.set_QR_flip(bool(metadata.get("QR_flip", False)))
 
 
 def _emd_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
