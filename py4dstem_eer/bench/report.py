@@ -17,6 +17,7 @@ PARTS = {
     "files": "py4dstem_eer.bench.files",
     "ssb": "py4dstem_eer.bench.ssb",
     "dpc": "py4dstem_eer.bench.dpc",
+    "overview": "py4dstem_eer.bench.overview",
 }
 
 

@@ -167,17 +167,21 @@ def _one_sweep(
     """
     pattern = np.zeros(pixel_map.source_shape, np.int64)
     moments = np.empty((*events.scan_shape, 3))
-    stack = np.empty((*events.scan_shape, *pixel_map.target_shape), np.uint32)
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    lut = where.asarray(pixel_map.lut)
+    stack = where.xp.zeros((events.n_patterns, n_target), np.uint32)
+    lut = where.asarray(pixel_map.unsigned_lut)
     kept = pixel_map.lut != DROPPED
     weights = where.asarray(NO_MASK if kept.all() else kept.astype(np.float64))
     for first, block in track(events.blocks(), "One sweep over the events"):
         rows = slice(first, first + block.scan_shape[0])
         pattern += block_sum(block, where).reshape(pattern.shape)
         part = block_moments(block, weights, where)
-        counted = where.xp.zeros((block.n_patterns, n_target), np.uint32)
-        fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, counted)
         moments[rows] = where.asnumpy(part).reshape(*block.scan_shape, 3)
-        stack[rows] = where.asnumpy(counted).reshape(*block.scan_shape, *pixel_map.target_shape)
-    return pattern, moments, stack
+        begin = first * events.scan_shape[1]
+        counted = stack[begin : begin + block.n_patterns]
+        fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, counted)
+    return (
+        pattern,
+        moments,
+        where.asnumpy(stack).reshape(*events.scan_shape, *pixel_map.target_shape),
+    )

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from ..detector import DROPPED, PixelMap
+from ..detector import PixelMap
 from ..device import Device, Kernel, get_device, kernel, n_threads
 from ..errors import ParameterError
 from ..events import EventStore, check_map_fits
@@ -66,10 +66,11 @@ def _find_largest(p, indptr, counts, image):
 
 @kernel
 def fill_stack(p, indptr, indices, counts, lut, stack):
-    """Count the events of one pattern into the target pixels of a lookup table."""
+    """Count the events of one pattern into the target pixels of a map's `unsigned_lut`."""
+    n_target = stack.shape[1]
     for e in range(indptr[p], indptr[p + 1]):
         target = lut[indices[e]]
-        if target != DROPPED:
+        if target < n_target:
             stack[p, target] += counts[e] if len(counts) > 0 else 1
 
 
@@ -186,7 +187,7 @@ def binned_stack(
     where = get_device(device)
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     stack = where.xp.zeros((events.n_patterns, n_target), dtype)
-    lut = where.asarray(pixel_map.lut)
+    lut = where.asarray(pixel_map.unsigned_lut)
     columns = events.scan_shape[1]
     for first, block in track(events.blocks(), "Binning events"):
         part = stack[first * columns : first * columns + block.n_patterns]
@@ -225,7 +226,7 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
 
 
 def equal_parts(block: EventStore) -> np.ndarray:
-    """Return the bounds of ranges of patterns, one for each thread, of about equal numbers of events.
+    """Return the bounds of ranges of patterns, one a thread, of about equal numbers of events.
 
     Returns
     -------
