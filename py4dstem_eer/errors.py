@@ -35,6 +35,10 @@ class UnsupportedOperationError(EventError, TypeError):
     """The operation cannot be done on a sparse cube; the message names what to call instead."""
 
 
+class PluginError(EventError):
+    """A package that adds a format does not do what it must."""
+
+
 class DeviceError(EventError):
     """The device that was asked for is not there."""
 

@@ -15,23 +15,54 @@ EVENTS_PER_BLOCK = 2**23
 
 
 class EventSource(Protocol):
-    """What a file-backed store reads from."""
+    """What a file-backed store reads from; the reader of a format gives one.
 
+    Any number of threads may read from it at the same time, so that it opens its file for each
+    read, or positions nothing that is shared.
+    """
+
+    #: Scan rows and columns (Rx, Ry).
     scan_shape: Shape2D
+    #: Detector rows and columns (Qx, Qy).
     detector_shape: Shape2D
+    #: What the file says beside the events: plain values, in nested dicts, and (value, unit) pairs.
     metadata: Mapping[str, Any]
-    #: Bytes that the source itself keeps in memory.
+    #: Bytes that the source itself keeps in memory, such as tables of where patterns begin.
     nbytes: int
 
     @property
     def count_dtype(self) -> np.dtype:
-        """Smallest dtype that holds any pixel of a dense pattern."""
+        """Smallest dtype of uint8, uint16 and uint32 that certainly holds any pixel of a pattern.
+
+        Where the tables of the file do not tell, that is uint32.
+        """
 
     def read_rows(self, start: int, stop: int) -> EventStore:
-        """Return scan rows start to stop, in memory."""
+        """Return scan rows start to stop, in memory.
+
+        `EventStore.from_lists` takes lists in any order, with pixels that repeat, and checks that
+        they lie on the detector.
+
+        Parameters
+        ----------
+        start, stop : int
+            0 <= start <= stop <= Rx.
+
+        Returns
+        -------
+        EventStore, scan (stop - start, Ry), with the source's detector and metadata
+
+        Raises
+        ------
+        CorruptFileError, EventRangeError
+            If some of it cannot be read, naming the file and the frame.
+        """
 
     def events_per_row(self) -> np.ndarray | None:
-        """Return the electrons of every scan row (Rx,), exactly, or None if only reading tells."""
+        """Return the electrons of every scan row, (Rx,), exactly, or None if only reading tells.
+
+        With it, blocks of rows have about equal numbers of events, and `n_events` costs nothing.
+        """
 
 
 class StreamedEventStore(EventStore):

@@ -16,7 +16,7 @@ from py4DSTEM.io.save import save as _save_emd
 from ..detector import bin_map
 from ..errors import ParameterError
 from ..progress import shown
-from ..readers import ANY_FORMAT, FORMATS, detect, open_events
+from ..readers import ANY_FORMAT, detect, format_names, open_events
 from ..readers.emd import check_whole
 from ..writers.atomic import atomic_path
 from . import emd, emd_hook
@@ -59,11 +59,12 @@ def import_file(
     """
     if filetype in (None, ANY_FORMAT):
         filetype = detect(filepath) or filetype
-    if filetype in _PLANNED:
+    if filetype in _PLANNED and filetype not in format_names():
         raise ParameterError(
-            f"{filetype} files cannot be read yet; event formats so far: {', '.join(FORMATS)}"
+            f"{filetype} files cannot be read yet; event formats so far: "
+            f"{', '.join(format_names())}"
         )
-    if filetype not in (ANY_FORMAT, *FORMATS):
+    if filetype not in (ANY_FORMAT, *format_names()):
         return _import_dense(filepath, mem=mem, binfactor=binfactor, filetype=filetype, **options)
     with shown():
         if filetype == "emd":

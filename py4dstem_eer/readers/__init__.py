@@ -5,14 +5,15 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 from ..errors import FormatError, ParameterError
 from ..events import EventStore
-from ..streams import EventSource, StreamedEventStore
+from ..streams import StreamedEventStore
 from .options import ReaderOptions
+from .plugins import load_plugin, plugin_names, plugin_recognises, usable_plugins
+from .protocol import Reader
 
 #: Where each format is read, loaded on use. Content is asked in this order.
 FORMATS: dict[str, str] = {
@@ -22,23 +23,12 @@ FORMATS: dict[str, str] = {
 
 #: Format name that means: find out which.
 ANY_FORMAT = "eer"
+_RESERVED = (ANY_FORMAT, *FORMATS)
 
 
-class Reader(Protocol):
-    """What the module of a format offers."""
-
-    #: The name in `FORMATS`.
-    NAME: str
-    #: Fields of `ReaderOptions` that mean something for this format.
-    USES: Collection[str]
-    #: Lower-case file extensions, with dot, that no other format uses.
-    EXTENSIONS: Collection[str]
-
-    def recognises(self, path: Path) -> bool:
-        """Return whether the content of the file is of this format; quick, and never raises."""
-
-    def open_source(self, path: Path, options: ReaderOptions) -> EventSource:
-        """Open the file for reading, checking all that can be checked without reading events."""
+def format_names() -> tuple[str, ...]:
+    """Return the names of all formats, those of plug-ins last; imports none of them."""
+    return (*FORMATS, *plugin_names(_RESERVED))
 
 
 def load_reader(name: str) -> Reader:
@@ -48,19 +38,24 @@ def load_reader(name: str) -> Reader:
     ------
     ParameterError
         If there is no such format.
+    PluginError
+        If another package adds it, and does not do what it must.
     """
-    if name not in FORMATS:
-        close = difflib.get_close_matches(str(name), FORMATS, n=1)
+    if name in FORMATS:
+        return cast(Reader, importlib.import_module(FORMATS[name]))
+    if name not in format_names():
+        close = difflib.get_close_matches(str(name), format_names(), n=1)
         hint = f"; did you mean {close[0]!r}?" if close else ""
-        known = ", ".join((ANY_FORMAT, *FORMATS))
+        known = ", ".join((ANY_FORMAT, *format_names()))
         raise ParameterError(f"unknown format {name!r}{hint} (known: {known})")
-    return cast(Reader, importlib.import_module(FORMATS[name]))
+    return load_plugin(name, _RESERVED)
 
 
 def detect(path: str | os.PathLike[str]) -> str | None:
     """Return the name of the event format of a file, or None if it is of none.
 
-    The content decides; an extension counts only where it belongs to one format alone.
+    The content decides, and built-in formats are asked before those of plug-ins; an extension
+    counts only where it belongs to one format alone.
 
     Raises
     ------
@@ -73,8 +68,13 @@ def detect(path: str | os.PathLike[str]) -> str | None:
     for name in FORMATS:
         if load_reader(name).recognises(path):
             return name
-    for name in FORMATS:
-        if path.suffix.lower() in load_reader(name).EXTENSIONS:
+    asked = {}
+    for name, reader in usable_plugins(_RESERVED):
+        if plugin_recognises(name, reader, path):
+            return name
+        asked[name] = reader
+    for name, reader in {**{name: load_reader(name) for name in FORMATS}, **asked}.items():
+        if path.suffix.lower() in reader.EXTENSIONS:
             return name
     return None
 
@@ -92,7 +92,7 @@ def open_events(
     ----------
     path : path
     format : str, optional
-        A name in `FORMATS`. Default, and "eer": find out from the content.
+        One of `format_names`. Default, and "eer": find out from the content.
     mem : {"RAM", "MEMMAP"}
         Load the events, or leave them in the file and stream scan rows.
     **options
@@ -151,7 +151,7 @@ def _detected(path: Path) -> str:
             start = file.read(16)
         raise FormatError(
             f"{path} is no electron-event file that can be read: it starts with {start!r} and its "
-            f"content fits none of the formats tried ({', '.join(FORMATS)}); if it is one of "
-            'them, name it, format="...", and the error will say what is missing'
+            f"content fits none of the formats tried ({', '.join(format_names())}); if it is one "
+            'of them, name it, format="...", and the error will say what is missing'
         )
     return name
