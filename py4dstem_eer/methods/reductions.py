@@ -16,6 +16,7 @@ from ..device import Device, Kernel, get_device, kernel, n_threads
 from ..errors import ParameterError
 from ..events import EventStore, check_map_fits
 from ..progress import track
+from .scatter import scattered_max, scattered_sum
 
 #: One electron in every entry, for kernels that read counts.
 _NO_COUNTS = np.zeros(0, np.uint8)
@@ -101,16 +102,16 @@ def pattern_sum(
     total = np.zeros(math.prod(events.detector_shape), weights.dtype)
     for first, block in track(events.blocks(), "Sum of patterns"):
         part = weights[first : first + block.scan_shape[0]].ravel()
-        total += reduce_patterns(block, _add_patterns, (part,), weights.dtype, where).sum(0)
+        total += _weighted_block_sum(block, part, where)
     return total.reshape(events.detector_shape)
 
 
 def pattern_max(events: EventStore, device: str = "cpu") -> np.ndarray:
     """Return the largest count of every detector pixel, (Qx, Qy) uint32 [electrons]."""
-    largest = np.zeros(events.detector_shape[0] * events.detector_shape[1], np.uint32)
+    where = get_device(device)
+    largest = np.zeros(math.prod(events.detector_shape), np.uint32)
     for _, block in track(events.blocks(), "Maximum of patterns"):
-        parts = reduce_patterns(block, _maximise_patterns, (), np.uint32, get_device(device))
-        np.maximum(largest, parts.max(0), out=largest)
+        np.maximum(largest, _block_max(block, where), out=largest)
     return largest.reshape(events.detector_shape)
 
 
@@ -219,10 +220,28 @@ def lists_on(block: EventStore, where: Device) -> tuple:
 
 def block_sum(block: EventStore, where: Device) -> np.ndarray:
     """Return the sum of a block's patterns, (Qx * Qy,) int64 [electrons]."""
+    if where.name == "gpu":
+        total = scattered_sum(lists_on(block, where), math.prod(block.detector_shape), None, where)
+        return where.asnumpy(total).astype(np.int64)
     # no pixel can have more than all electrons; half the accumulator stays in the cache
     dtype = np.uint32 if block.n_events <= np.iinfo(np.uint32).max else np.int64
     no_weights = (np.zeros(0, dtype),)
     return reduce_patterns(block, _add_patterns, no_weights, dtype, where).sum(0, dtype=np.int64)
+
+
+def _weighted_block_sum(block: EventStore, weights: np.ndarray, where: Device) -> np.ndarray:
+    if where.name == "gpu":
+        n_pixels = math.prod(block.detector_shape)
+        total = where.asnumpy(scattered_sum(lists_on(block, where), n_pixels, weights, where))
+        return total.astype(weights.dtype)  # whole numbers are exact in its float64
+    return reduce_patterns(block, _add_patterns, (weights,), weights.dtype, where).sum(0)
+
+
+def _block_max(block: EventStore, where: Device) -> np.ndarray:
+    if where.name == "gpu":
+        lists = lists_on(block, where)
+        return where.asnumpy(scattered_max(lists, math.prod(block.detector_shape), where))
+    return reduce_patterns(block, _maximise_patterns, (), np.uint32, where).max(0)
 
 
 def equal_parts(block: EventStore) -> np.ndarray:
