@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import eer_files
 import h5py
 import numpy as np
 import stempy_files
@@ -28,10 +29,17 @@ def write_emd(folder):
     return path, {}
 
 
+def write_falcon(folder, version="v1", **how):
+    path = folder / "events.eer"
+    eer_files.make(path, version, seed=5, **how)
+    return path, {"scan_shape": (5, 7)}
+
+
 #: A function of a folder that writes an example there, with its companion files and nothing else,
 #: and returns its path and the options that it needs. One line for each new format.
 EXAMPLES = {
     "stempy": write_stempy,
+    "falcon": write_falcon,
     "emd": write_emd,
 }
 
@@ -39,5 +47,7 @@ EXAMPLES = {
 VARIANTS = {
     "stempy v1": ("stempy", lambda folder: write_stempy(folder, "v1")),
     "stempy v2": ("stempy", lambda folder: write_stempy(folder, "v2", libver="latest")),
+    "falcon v0": ("falcon", lambda folder: write_falcon(folder, "v0_waste")),
+    "falcon v2": ("falcon", lambda f: write_falcon(f, "v2_5_1_3", n_strips=3, final_image=True)),
     "stempy gzip": ("stempy", lambda f: write_stempy(f, "v3", chunks=(16,), filters={"gzip": 4})),
 }

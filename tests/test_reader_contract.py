@@ -40,7 +40,7 @@ def test_a_reader_recognises_its_own_and_no_other(example):
 
 def test_content_decides_not_the_extension(example, tmp_path):
     name, path, options = example
-    if path.suffix not in (".h5", ".hdf5"):
+    if path.suffix not in (".h5", ".hdf5", ".eer"):
         pytest.skip("the format has companion files named after it")
     renamed = path.rename(tmp_path / "renamed.dat")
     assert detect(renamed) == name

@@ -18,6 +18,7 @@ from .protocol import Reader
 #: Where each format is read, loaded on use. Content is asked in this order.
 FORMATS: dict[str, str] = {
     "stempy": "py4dstem_eer.readers.stempy",
+    "falcon": "py4dstem_eer.readers.falcon",
     "emd": "py4dstem_eer.readers.emd",
 }
 

@@ -35,6 +35,9 @@ class ReaderOptions:
         False drops the last scan column.
     superres : int
         Bits of position below a pixel that are kept, per axis.
+    defects : path or array, optional
+        Mask (True: defect) or gain image (0: defect) of the sensor, or a .npy or TIFF file of one;
+        electrons on defect pixels are dropped. A gain weights nothing: counts stay whole numbers.
     errors : {"raise", "skip"}
         What happens with frames that cannot be read.
     dm : path, optional
@@ -50,6 +53,7 @@ class ReaderOptions:
     frames_per_position: int | None = None
     keep_flyback: bool = True
     superres: int = 0
+    defects: str | os.PathLike[str] | np.ndarray | None = None
     errors: str = "raise"
     dm: str | os.PathLike[str] | None = None
     dwell_time: float | None = None
@@ -71,6 +75,8 @@ class ReaderOptions:
         _parse_choice("line_start", self.line_start, LINE_MARKS)
         _parse_choice("line_end", self.line_end, LINE_MARKS)
         _parse_path("dm", self.dm)
+        if not isinstance(self.defects, np.ndarray):
+            _parse_path("defects", self.defects)
         _parse_time("dwell_time", self.dwell_time)
 
     @property
@@ -105,7 +111,7 @@ class ReaderOptions:
                 raise ParameterError(_unknown(name, format_name, used))
         options = cls(**given)
         for name in given:
-            if name not in used and getattr(options, name) != known[name]:
+            if name not in used and np.any(getattr(options, name) != known[name]):
                 raise ParameterError(
                     f"{name}={given[name]!r} means nothing for {format_name} files; "
                     f"leave it out (they take {', '.join(sorted(used))})"
