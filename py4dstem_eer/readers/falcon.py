@@ -15,7 +15,7 @@ from .falcon_source import FalconSource, settle_waste
 from .falcon_stream import Camera
 from .frame_order import in_order
 from .options import ReaderOptions
-from .stempy_source import stamp_of
+from .stamps import stamp_of
 
 NAME = "falcon"
 USES = frozenset(

@@ -17,7 +17,7 @@ from .assembly import Assembly
 from .falcon_frames import FAULTS, Frames, Read
 from .falcon_stream import Camera, Code, decode
 from .frame_order import FrameOrder
-from .stempy_source import stamp_of
+from .stamps import check_unchanged
 
 # bytes of streams that are read in one go, small enough for the processor's cache
 _BYTES_PER_READ = 2**22
@@ -77,7 +77,7 @@ class FalconSource:
         first, last = rows.start * self.scan_shape[1], rows.stop * self.scan_shape[1]
         last = max(first, last)
         assembly = Assembly(last - first, self._capacity(first, last), self.detector_shape)
-        self._check_unchanged()
+        check_unchanged(self._frames.path, self._stamp)
         with self._frames.session() as read:
             for positions in track(self._blocks(first, last), "reading events"):
                 self._add_block(assembly, read, positions)
@@ -172,13 +172,6 @@ class FalconSource:
             f"{FAULTS[int(faults[at])]}; the file is truncated or damaged, "
             'errors="skip" drops such frames'
         )
-
-    def _check_unchanged(self) -> None:
-        path = self._frames.path
-        if not path.exists():
-            raise FileNotFoundError(f"{path} was deleted or moved after it had been opened")
-        if stamp_of(path) != self._stamp:
-            raise CorruptFileError(f"{path} has changed since it was opened; open it again")
 
 
 def settle_waste(frames: Frames) -> tuple[Code, str]:
