@@ -55,7 +55,7 @@ def parse_energy(energy: float) -> float:
         If it is missing, not finite, or so small that it must be meant in keV.
     """
     if not _is_finite(energy) or energy <= 0:
-        raise CalibrationError(f"energy is {energy}; give the beam energy in eV, e.g. 80e3")
+        raise CalibrationError(f"energy is {energy!r}; give the beam energy in eV, e.g. 80e3")
     if energy < _LOWEST_ENERGY_EV:
         raise CalibrationError(
             f"energy is {energy:g} eV; it looks like keV, did you mean {energy * 1e3:g}?"
@@ -67,7 +67,7 @@ def parse_semiangle(semiangle: float) -> float:
     """Return the convergence semi-angle [mrad] if it is a plausible one."""
     if not _is_finite(semiangle) or not 0 < semiangle < 500:
         raise CalibrationError(
-            f"semiangle_cutoff is {semiangle}; give the convergence semi-angle in mrad, e.g. 25"
+            f"semiangle_cutoff is {semiangle!r}; give the convergence semi-angle in mrad, e.g. 25"
         )
     return float(semiangle)
 
@@ -115,7 +115,7 @@ class Aberrations:
             if symbol not in polar:
                 raise ParameterError(_unknown_aberration(name))
             if not _is_finite(value):
-                raise ParameterError(f"aberration {name} is {value}; it must be a finite number")
+                raise ParameterError(f"aberration {name} is {value!r}; it must be a finite number")
             polar[symbol] = -float(value) if name == "defocus" else float(value)
         return cls(polar)
 

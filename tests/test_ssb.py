@@ -22,8 +22,10 @@ from py4dstem_eer.errors import (
 from py4dstem_eer.optics import POLAR_SYMBOLS, wavelength
 from py4dstem_eer.simulate import nanotube_phase, simulate_events
 
+pytestmark = pytest.mark.filterwarnings("ignore:the scan step:UserWarning")
+
 ENERGY, SEMIANGLE = 80e3, 25.0
-RADIUS = 6.3  # of the bright-field disk [px]
+RADIUS, CENTER = 6.3, (7, 7)  # of the bright-field disk [px]
 PIXEL = SEMIANGLE * 1e-3 / wavelength(ENERGY) / RADIUS
 
 _SIZES = {"1": 60.0, "2": 1e3, "3": 3e4, "4": 1e6, "5": 3e7}

@@ -4,66 +4,59 @@ from __future__ import annotations
 
 from typing import Any
 
-import matplotlib.pyplot as plt
 import numpy as np
 from emdfile import Array
+from matplotlib.colors import LogNorm
 from matplotlib.patches import Circle, Rectangle
 from py4DSTEM.visualize.vis_special import Complex2RGB
 
 from ..methods.bright_field import Disk
 
 _PERCENTILES = (0.5, 99.5)
+#: Below this part of its brightest, a pattern is black.
+_DYNAMIC_RANGE = 1e-3
 
 
-def draw_ssb(
-    fig: Any,
-    pattern_sum: np.ndarray,
-    disk: Disk,
-    trotters: np.ndarray,
-    phase: Array,
-    amplitude: Array,
-) -> None:
-    """Draw the disk on the summed pattern, trotters, phase and amplitude in one row.
-
-    Parameters
-    ----------
-    fig : matplotlib Figure or None
-        None makes a new one.
-    pattern_sum : (Qx, Qy)
-    disk : Disk
-    trotters : (n, m, m) complex
-    phase, amplitude : RealSlice
-    """
-    fig = fig or plt.figure(figsize=(17, 4.3))
-    axes = fig.subplots(1, 4)
-    draw_pattern(axes[0], pattern_sum, disk)
-    axes[0].set_title("Mean pattern, bright-field disk")
-    axes[1].imshow(Complex2RGB(_tiled(trotters), power=1))
-    axes[1].set_title(f"{len(trotters)} strongest trotters")
-    axes[1].set_axis_off()
-    draw_image(axes[2], phase, "SSB phase", cmap="magma")
-    draw_image(axes[3], amplitude, "SSB amplitude", cmap="gray")
-    fig.tight_layout()
+def complex_colours(images: np.ndarray) -> np.ndarray:
+    """Return complex numbers as py4DSTEM's colours: phase is hue, magnitude lightness, (…, 3)."""
+    return np.asarray(Complex2RGB(images, power=1))
 
 
 def draw_pattern(axis: Any, pattern: np.ndarray, disk: Disk | None = None) -> None:
-    """Draw a diffraction pattern on a compressed scale, with the disk's rim."""
-    axis.imshow(np.sqrt(pattern), cmap="turbo", vmax=np.sqrt(np.percentile(pattern, 99.9)))
+    """Draw a diffraction pattern on a logarithmic scale, with the disk's rim."""
+    high = float(np.percentile(pattern, 99.9)) or 1.0
+    low = max(high * _DYNAMIC_RANGE, float(np.percentile(pattern, 1)))
+    scale = LogNorm(min(low, 0.5 * high), high, clip=True)
+    axis.imshow(pattern, cmap="turbo", norm=scale)
     axis.set_xlabel("detector column [px]")
     axis.set_ylabel("detector row [px]")
     if disk is not None:
         axis.add_patch(Circle(disk.center[::-1], disk.radius, fill=False, color="w", lw=1))
 
 
-def draw_image(axis: Any, image: Array, title: str, cmap: str = "magma") -> None:
-    """Draw an image over the scan with a scale bar and a colour bar in its units."""
+def draw_trotters(axis: Any, images: np.ndarray) -> None:
+    """Draw trotters side by side: hue is the phase, brightness the magnitude of each."""
+    axis.imshow(Complex2RGB(_tiled(images), power=1))
+    axis.set_title(f"G(k, Q) of the {len(images)} strongest Q")
+    axis.set_axis_off()
+
+
+def draw_image(
+    axis: Any, image: Array, title: str, cmap: str = "magma", cbar: bool = True, **options: Any
+) -> None:
+    """Draw an image over the scan with a scale bar, and a colour bar in its units.
+
+    Further options go to imshow.
+    """
     low, high = np.percentile(image.data, _PERCENTILES)
-    shown = axis.imshow(image.data, cmap=cmap, vmin=low, vmax=high)
+    options = {"vmin": low, "vmax": high, **options}
+    shown = axis.imshow(image.data, cmap=cmap, **options)
     units = "" if image.units in ("", "1") else f" [{image.units}]"
     axis.set_title(title)
     axis.set_xticks([])
     axis.set_yticks([])
-    axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03, label=units.strip())
+    if cbar:
+        axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03, label=units.strip())
     draw_scale_bar(axis, image)
 
 

@@ -47,12 +47,15 @@ def diffraction_slice(
     pixel: tuple[float, float] | None,
     labels: Sequence[str] | None = None,
     parameters: Mapping[str, Any] | None = None,
+    origin: tuple[float, float] = (0.0, 0.0),
 ) -> DiffractionSlice:
-    """Return an image, or a stack of images, over the detector.
+    """Return an image, or a stack of images, over the detector or over scan frequencies.
 
-    Parameters are those of `real_slice`, with `pixel` [Å⁻¹] in the place of `step`.
+    Parameters are those of `real_slice`, with `pixel` [Å⁻¹] in the place of `step`, and `origin`,
+    the coordinates of the first pixel [Å⁻¹].
     """
     result = DiffractionSlice(data=data, name=name, slicelabels=_labels(labels))
+    parameters = {"origin": origin, **(parameters or {})}
     return _described(result, units, pixel, "A^-1", ("Qx", "Qy"), parameters)
 
 
@@ -70,9 +73,10 @@ def _described(
 ) -> Any:
     # py4DSTEM's slices ignore the units they are constructed with
     result.units = units
+    origin = (parameters or {}).get("origin", (0.0, 0.0))
     for axis in range(2):
         step, unit = (1, "pixels") if size is None else (size[axis], size_units)
-        result.set_dim(axis, [0, step], units=unit, name=axes[axis])
+        result.set_dim(axis, [origin[axis], origin[axis] + step], units=unit, name=axes[axis])
     calibration = result.calibration
     if size is not None:
         space = "R" if axes[0] == "Rx" else "Q"
@@ -97,6 +101,8 @@ def restore_units(node: Node) -> None:
     axes = ("Rx", "Ry") if isinstance(node, RealSlice) else ("Qx", "Qy")
     size = parameters["pixel_size"]
     node.units = parameters["units"]
+    origin = parameters.get("origin", (0.0, 0.0))
     for axis in range(2):
         step, unit = (1, "pixels") if size is None else (size[axis], parameters["pixel_units"])
-        node.set_dim(axis, [0, float(step)], units=unit, name=axes[axis])
+        first = float(origin[axis])
+        node.set_dim(axis, [first, first + float(step)], units=unit, name=axes[axis])

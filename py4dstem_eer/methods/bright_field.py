@@ -9,10 +9,9 @@ import numpy as np
 from scipy import ndimage, optimize
 
 from ..errors import EventWarning, ParameterError
+from .hot_pixels import find_hot_pixels
 
 _SECTORS = 48
-#: A pixel this many Poisson standard deviations above its neighbourhood is hot.
-_HOT_SIGMA = 8.0
 _SMALLEST_RADIUS = 1.5
 #: Warn when more of the disk than this falls off the detector.
 _LOST_FRACTION = 0.005
@@ -97,17 +96,11 @@ def warn_if_cut(disk: Disk, shape: tuple[int, int]) -> None:
 
 
 def remove_hot_pixels(pattern: np.ndarray) -> np.ndarray:
-    """Return the pattern with isolated pixels far above Poisson noise set to their local median."""
-    if min(pattern.shape) < 5:
+    """Return the pattern with hot pixels set to their local median."""
+    hot = find_hot_pixels(pattern)
+    if not hot.any():
         return pattern
-    local: np.ndarray = ndimage.median_filter(pattern, size=5, mode="nearest")
-    # the disk's own edge rises within a pixel; the second-brightest neighbour keeps it
-    second: np.ndarray = ndimage.rank_filter(pattern, -2, size=3, mode="nearest")
-    reference = np.maximum(local, second)
-    electron = float(pattern[pattern > 0].min())  # a mean has fractions of one
-    noise = np.sqrt(electron * np.clip(reference, electron, None))
-    hot = pattern - reference > _HOT_SIGMA * noise
-    return np.where(hot, local, pattern)
+    return np.where(hot, ndimage.median_filter(pattern, size=5, mode="nearest"), pattern)
 
 
 def _rough_disk(pattern: np.ndarray) -> tuple[Disk, float, np.ndarray]:

@@ -130,6 +130,7 @@ def solve_rotation(
     maximize_divergence: bool = False,
     step: tuple[float, float] = (1.0, 1.0),
     device: str = "cpu",
+    warn: bool = True,
 ) -> RelativeRotation:
     """Return rotation and transpose that leave the field the least curl.
 
@@ -151,6 +152,8 @@ def solve_rotation(
     step : (float, float)
         Scan step along (row, column) [any unit].
     device : {"cpu", "gpu"}
+    warn : bool
+        Warn if the data cannot tell.
 
     Returns
     -------
@@ -177,7 +180,8 @@ def solve_rotation(
         if force_transpose is None or transpose == bool(force_transpose)
     ]
     result = _decide(choices, maximize_divergence, force_rotation is None)
-    _warn_if_undecided(result)
+    if warn:
+        warn_if_undecided(result)
     return result
 
 
@@ -280,7 +284,8 @@ def _scatter(tiles: np.ndarray) -> float:
     return math.sqrt(n * float(np.var(tiles, ddof=1)))
 
 
-def _warn_if_undecided(result: RelativeRotation) -> None:
+def warn_if_undecided(result: RelativeRotation) -> None:
+    """Warn that the data cannot tell the rotation, the transpose, or either."""
     if result.undecided:
         unknown = " and ".join(
             name

@@ -90,6 +90,22 @@ def _sort_into_images(block, stack, first, size, images):
             images[pixel, position] = stack[position, first + pixel]
 
 
+@kernel
+def _sum_pixels(position, stack, image):
+    total = stack[position, 0] * 0.0
+    for pixel in range(stack.shape[1]):
+        total += stack[position, pixel]
+    image[position] = total
+
+
+def bright_field_image(stack: Any, scan_shape: tuple[int, int], device: str = "cpu") -> np.ndarray:
+    """Return the electrons on all aperture pixels at every scan position, (Rx, Ry) float32."""
+    where = get_device(device)
+    image = where.xp.empty(len(stack), np.float32)
+    _sum_pixels.launch(where, len(stack), stack, image)
+    return where.asnumpy(image).reshape(scan_shape)
+
+
 def prepare(
     stack: Any,
     grid: ApertureGrid,

@@ -15,7 +15,7 @@ from ..device import kernel
 from ..errors import ParameterError
 from ..optics import Aberrations
 from .aperture_grid import ApertureGrid
-from .overlap_runs import LEFT, RIGHT, OverlapRuns
+from .overlap_runs import LEFT, RIGHT, TRIPLE, OverlapRuns
 from .ssb import OverlapStore
 from .ssb_sums import GAMMA_THRESHOLD
 
@@ -62,6 +62,35 @@ def power_spectrum(store: OverlapStore) -> np.ndarray:
     return runs.whole_plane(where.asnumpy(half))
 
 
+@kernel
+def _count_double(i, row_ptr, side, first, length, count):
+    for r in range(row_ptr[i], row_ptr[i + 1]):
+        if side[r] != TRIPLE:
+            for j in range(length[r]):
+                count[i, first[r] + j] += 1
+
+
+def double_overlap(store: OverlapStore) -> np.ndarray:
+    """Return the part of the aperture's pixels that lie in a double overlap, at every Q.
+
+    It is the transfer of the plain sum for a weak phase object in focus, up to a factor.
+
+    Returns
+    -------
+    fraction : (Rx, Ry) float32
+        In the order of `numpy.fft.fft2` [1].
+    """
+    runs = store.runs
+    half = np.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
+    _count_double.on_cpu(runs.n_rows, runs.row_ptr, runs.side, runs.first, runs.length, half)
+    return runs.whole_plane(half) / np.float32(len(runs.kx))
+
+
+def count_frequencies(store: OverlapStore) -> int:
+    """Return how many scan frequencies, one of each ±Q, have power in their overlaps."""
+    return int(np.count_nonzero(_half_power(store)))
+
+
 def strongest_frequencies(store: OverlapStore, n: int) -> np.ndarray:
     """Return the scan frequencies with the most power in their overlaps, one of each ±Q.
 
@@ -80,18 +109,25 @@ def strongest_frequencies(store: OverlapStore, n: int) -> np.ndarray:
     ParameterError
         If n is no whole number, or there are not so many.
     """
-    n_rows, n_columns = store.runs.scan_shape
-    power = power_spectrum(store)[:, : n_columns // 2 + 1]
-    # columns that are their own mirror hold both Q and −Q, which show the same
-    for column in {0, store.runs.n_regular} & set(range(power.shape[1])):
-        power[n_rows // 2 + 1 :, column] = 0
+    power = _half_power(store)
     if isinstance(n, bool) or not isinstance(n, (int, np.integer)):
         raise ParameterError(f"{n!r} trotters were asked for; give a whole number")
     if not 0 < n <= np.count_nonzero(power):
         raise ParameterError(
             f"{n} trotters were asked for; there are {np.count_nonzero(power)} scan frequencies"
         )
-    return np.stack(np.unravel_index(np.argsort(-power, axis=None)[:n], power.shape), axis=1)
+    strongest = np.argpartition(-power, n - 1, axis=None)[:n]
+    strongest = strongest[np.argsort(-power.ravel()[strongest])]
+    return np.stack(np.unravel_index(strongest, power.shape), axis=1)
+
+
+def _half_power(store: OverlapStore) -> np.ndarray:
+    n_rows, n_columns = store.runs.scan_shape
+    power = power_spectrum(store)[:, : n_columns // 2 + 1]
+    # columns that are their own mirror hold both Q and −Q, which show the same
+    for column in {0, store.runs.n_regular} & set(range(power.shape[1])):
+        power[n_rows // 2 + 1 :, column] = 0
+    return power
 
 
 def trotters(
