@@ -264,10 +264,10 @@ def test_a_memory_map_is_not_copied(tmp_path, monkeypatch):
 @pytest.mark.parametrize("to", ["stempy", "emd"])
 def test_events_are_never_all_in_memory(tmp_path, monkeypatch, to):
     monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", 2**15)
-    lengths = np.full(32 * 32, 700)
+    lengths = np.full(64 * 64, 400)
     indices = np.random.default_rng(0).integers(0, 2**16, lengths.sum()).astype(np.uint32)
     indptr = np.concatenate(([0], np.cumsum(lengths)))
-    events = EventStore.from_lists((32, 32), (300, 300), indptr, indices)
+    events = EventStore.from_lists((64, 64), (300, 300), indptr, indices)
     source = tmp_path / "in.h5"
     if to == "stempy":
         SparseDataCube(events).export(source, "emd")
