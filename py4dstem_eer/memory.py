@@ -47,6 +47,13 @@ def dense_budget() -> int:
     return int(_FRACTION_OF_FREE * available_bytes()) if _budget is None else _budget
 
 
+def fits(n_bytes: int, held: int = 0) -> bool:
+    """Return whether a copy may be kept for speed; `held` bytes of it are in memory already."""
+    if _budget is not None:
+        return n_bytes <= _budget
+    return n_bytes <= _FRACTION_OF_FREE * (available_bytes() + held)
+
+
 def available_bytes() -> int:
     """Return the memory that can be had without swapping [bytes]."""
     meminfo = Path("/proc/meminfo")

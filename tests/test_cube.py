@@ -14,6 +14,7 @@ from py4dstem_eer import EventStore, SparseDataCube, open_events, set_dense_budg
 from py4dstem_eer.errors import (
     CalibrationError,
     EventError,
+    EventWarning,
     MemoryBudgetError,
     ParameterError,
     UnsupportedOperationError,
@@ -616,14 +617,38 @@ def test_centre_of_mass(cubes):
 # data
 
 
-def test_data_can_be_replaced_by_counts_only():
+def test_data_can_be_replaced_but_not_assigned_to():
     sparse, dense = pair()
     sparse.data = dense.data[:, :, 1:, :]
     assert sparse.events.shape == (5, 4, 8, 7)
     with pytest.raises(UnsupportedOperationError, match="immutable"):
         sparse.data[0, 0] = 1
+    sparse.data = 3 * sparse.data
+    assert type(sparse) is SparseDataCube
+    np.testing.assert_array_equal(np.asarray(sparse.data), 3 * dense.data[:, :, 1:, :])
+
+
+def test_data_that_are_no_counts_make_a_dense_cube():
+    sparse, dense = pair()
+    mean = sparse.get_dp_mean()
+    with pytest.warns(EventWarning, match="becomes a dense DataCube"):
+        sparse.data = sparse.data * 0.5
+    dense.data = dense.data * 0.5
+    assert type(sparse) is DataCube
+    assert_same_cube(sparse, dense)
+    assert sparse.tree("dp_mean") is mean
+    assert mean.calibration is sparse.calibration
+    sparse.bin_Q(2)
+    dense.bin_Q(2)
+    assert_same_cube(sparse, dense)
+
+
+@pytest.mark.parametrize("value", [np.ones(SHAPE[1:]) / 2, np.full(SHAPE, "a"), None, 3])
+def test_what_is_no_cube_is_refused_as_data(value):
+    sparse, dense = pair()
     with pytest.raises(EventError):
-        sparse.data = dense.data / 2
+        sparse.data = value
+    assert_same_cube(sparse, dense)
 
 
 @pytest.mark.parametrize("factor", [1, 2, 3])

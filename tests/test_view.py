@@ -1,6 +1,7 @@
 """The lazy 4-D view: every index and reduction against numpy on the dense array."""
 
 import gc
+import itertools
 
 import numpy as np
 import pytest
@@ -9,8 +10,10 @@ from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
 from py4dstem_eer import EventStore, set_dense_budget
+from py4dstem_eer.bridge import pixel_cache
 from py4dstem_eer.bridge.view import EventView
 from py4dstem_eer.errors import EventError, MemoryBudgetError, UnsupportedOperationError
+from py4dstem_eer.methods.pixel_order import by_pixel
 from py4dstem_eer.streams import StreamedEventStore
 
 SHAPE = (4, 3, 5, 6)
@@ -229,27 +232,114 @@ def test_dtype_is_the_smallest_that_holds_every_count():
         assert view_of(data, streamed=True).dtype == dtype
 
 
+REDUCTIONS = ["sum", "mean", "max", "min", "median", "any", "all"]
 AXES = [None, 0, 3, -1, (0, 1), (1, 0), (2, 3), (-1, -2), (0, 2), (0, 1, 2), (0, 1, 2, 3), ()]
 
 
 @pytest.mark.parametrize("streamed", [False, True])
 @pytest.mark.parametrize("axis", AXES, ids=str)
-@pytest.mark.parametrize("name", ["sum", "mean", "max", "min"])
+@pytest.mark.parametrize("name", REDUCTIONS)
 def test_reductions_equal_numpy(name, axis, streamed):
-    dense = counts()
-    view = view_of(dense, streamed)
-    expected = getattr(np, name)(dense, axis=axis)
-    for got in (getattr(np, name)(view, axis=axis), getattr(view, name)(axis)):
-        np.testing.assert_allclose(got, expected, rtol=1e-14)
-        assert got.dtype == expected.dtype
-        assert got.shape == expected.shape
+    for dense in (counts(), counts() + 1):  # pixels that nothing hit, and none such
+        view = view_of(dense, streamed)
+        for options in ({}, {"keepdims": True}, {"keepdims": False}):
+            expected = getattr(np, name)(dense, axis=axis, **options)
+            got = getattr(np, name)(view, axis=axis, **options)
+            for result in (got, getattr(view, name)(axis, **options)):
+                np.testing.assert_allclose(result, expected, rtol=1e-14)
+                assert result.dtype == expected.dtype
+                assert result.shape == expected.shape
 
 
-@settings(max_examples=30, deadline=None)
-@given(cubes(), st.sampled_from(AXES), st.sampled_from(["sum", "mean", "max", "min"]))
-def test_reductions_of_random_cubes(dense, axis, name):
-    got = getattr(np, name)(view_of(dense), axis=axis)
+@settings(max_examples=60, deadline=None)
+@given(cubes(), st.sampled_from(AXES), st.sampled_from(REDUCTIONS), st.booleans())
+def test_reductions_of_random_cubes(dense, axis, name, streamed):
+    got = getattr(np, name)(view_of(dense, streamed), axis=axis)
     np.testing.assert_allclose(got, getattr(np, name)(dense, axis=axis), rtol=1e-12)
+
+
+@settings(max_examples=60, deadline=None)
+@given(cubes(), st.permutations(range(4)), st.booleans())
+def test_axes_can_be_moved(dense, axes, streamed):
+    view = view_of(dense, streamed)
+    moved = np.transpose(view, axes)
+    np.testing.assert_array_equal(np.asarray(moved), dense.transpose(axes))
+    lazy = {*axes[:2]} in ({0, 1}, {2, 3})
+    assert isinstance(moved, EventView) is lazy
+    if lazy:
+        moved.events.validate()
+    first, second = axes[:2]
+    np.testing.assert_array_equal(
+        np.asarray(np.moveaxis(view, first, second)), np.moveaxis(dense, first, second)
+    )
+    np.testing.assert_array_equal(
+        np.asarray(np.swapaxes(view, first, second)), dense.swapaxes(first, second)
+    )
+
+
+@pytest.mark.parametrize(
+    ("width", "options"),
+    [
+        (((0, 0), (0, 0), (1, 2), (3, 0)), {"mode": "constant"}),
+        (((0, 0), (0, 0), (0, 0), (2, 2)), {"constant_values": 0}),
+        (((0, 0), (0, 0), (1, 2), (3, 0)), {"constant_values": 7}),
+        (((0, 0), (0, 0), (1, 2), (3, 0)), {"mode": "edge"}),
+        (((1, 0), (0, 0), (1, 2), (3, 0)), {}),
+        (1, {}),
+    ],
+)
+def test_padding_equals_numpy(width, options):
+    dense, view = counts(), view_of(counts())
+    padded = np.pad(view, width, **options)
+    np.testing.assert_array_equal(np.asarray(padded), np.pad(dense, width, **options))
+    edges = np.broadcast_to(width, (4, 2))
+    lazy = not edges[:2].any() and options.get("mode") != "edge"
+    assert isinstance(padded, EventView) is (lazy and options.get("constant_values") != 7)
+
+
+# images of single pixels
+
+
+@pytest.mark.parametrize("streamed", [False, True])
+def test_pixel_images_are_served_from_one_sorting(streamed, monkeypatch):
+    sorted_once = []
+    monkeypatch.setattr(
+        pixel_cache, "by_pixel", lambda events: sorted_once.append(1) or by_pixel(events)
+    )
+    dense = counts((4, 3, 9, 8))
+    view = view_of(dense, streamed)
+    for qx, qy in np.ndindex(9, 8):
+        np.testing.assert_array_equal(view[:, :, qx, qy], dense[:, :, qx, qy])
+    np.testing.assert_array_equal(view[..., [1, 8], [1, 1]], dense[..., [1, 8], [1, 1]])
+    assert sorted_once == [1]
+    set_dense_budget(200)  # of bytes: room for an image, not for the events
+    for _ in range(2):
+        np.testing.assert_array_equal(view[:, :, 1, 1], dense[:, :, 1, 1])
+    assert view._pixels._by_pixel is None
+    assert sorted_once == [1]
+    many = np.ones((9, 8), bool)
+    set_dense_budget(None)
+    np.testing.assert_array_equal(view[:, :, many], dense[:, :, many])
+    assert sorted_once == [1]
+
+
+def test_a_file_that_changes_while_it_is_sorted_is_an_error():
+    view = view_of(counts(), streamed=True)
+    before, after = view.events._source.store, EventStore.from_dense(counts(seed=9))
+    stores = itertools.chain([before] * SHAPE[0], itertools.repeat(after))
+    view.events._source.read_rows = lambda start, stop: next(stores).read_rows(start, stop)
+    with pytest.raises(EventError, match="changed while it was read"):
+        by_pixel(view.events)
+
+
+def test_a_streamed_row_is_read_once_for_all_its_patterns():
+    view = view_of(counts(), streamed=True)
+    source, reads = view.events._source, []
+    store = source.store
+    source.read_rows = lambda a, b: reads.append((a, b)) or store.read_rows(a, b)
+    for rx, ry in np.ndindex(SHAPE[:2]):
+        np.testing.assert_array_equal(view[rx, ry], counts()[rx, ry])
+    assert reads == [(row, row + 1) for row in range(SHAPE[0])]
 
 
 @pytest.mark.parametrize("axis", [(0, 1), (2, 3), None, 1])
@@ -365,7 +455,8 @@ def test_over_budget_the_error_says_how_much_and_what_to_do():
         assert way_out in str(error.value)
     for greedy in (
         lambda: view * 2,
-        lambda: np.median(view, axis=(0, 1)),
+        lambda: np.median(view, axis=(0, 2)),
+        lambda: np.std(view, axis=(0, 1)),
         lambda: view[[0] * 100],
         lambda: view[0],
         lambda: view[:, :, [0] * 1000, [0] * 1000],

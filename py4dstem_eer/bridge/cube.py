@@ -10,29 +10,24 @@ from typing import Any
 import numpy as np
 from emdfile import Metadata
 from py4DSTEM.data import Calibration
-from py4DSTEM.datacube import DataCube, VirtualImage
+from py4DSTEM.datacube import DataCube
 
-from ..detector import bin_map, crop_map
-from ..errors import CalibrationError, EventWarning, ParameterError
+from ..errors import EventError, EventWarning, ParameterError, UnsupportedOperationError
 from ..events import EventStore
+from ..memory import GIB
 from ..methods import com, reductions
-from ..methods.shifted_images import shifted_virtual_image
-from ..progress import shown
 from . import emd
-from .calibration import copied, detector_pixel
+from .calibration import copied
+from .cube_images import EventImages
+from .cube_transforms import EventTransforms
 from .export import export
 from .view import EventView
 
 #: Relative difference of row and column steps that a calibration can gloss over.
 _STEP_TOLERANCE = 0.01
-#: Shapes of detectors that virtual images know.
-_MODES = (
-    *("point", "circle", "circular", "annulus", "annular"),
-    *("rectangle", "square", "rectangular", "mask"),
-)
 
 
-class SparseDataCube(DataCube):
+class SparseDataCube(EventImages, EventTransforms):
     """A 4D-STEM data set as a list of electron hits.
 
     It is a `py4DSTEM.DataCube` whose `data` is a lazy view of the events: methods work on the
@@ -132,8 +127,26 @@ class SparseDataCube(DataCube):
 
     @data.setter
     def data(self, value: Any) -> None:
-        view = value if isinstance(value, EventView) else EventView(EventStore.from_dense(value))
-        self._data = view
+        if not isinstance(value, EventView):
+            try:
+                value = EventView(EventStore.from_dense(value))
+            except EventError as error:
+                self._accept_dense(value, error)
+                return
+        self._data = value
+
+    def _accept_dense(self, value: Any, error: EventError) -> None:
+        """Become a dense cube if `value` is a 4-D array of numbers that are no counts."""
+        is_array = isinstance(value, np.ndarray) and value.ndim == 4
+        if not is_array or value.dtype.kind not in "fic":
+            raise error
+        warnings.warn(
+            "the new data are no electron counts: this cube becomes a dense DataCube of "
+            f"{value.nbytes / GIB:.3g} GiB",
+            EventWarning,
+            stacklevel=3,
+        )
+        self._become_dense(value)
 
     def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         """Write the events, with the calibration, to a file; scan rows are streamed.
@@ -156,7 +169,10 @@ class SparseDataCube(DataCube):
 
     def copy(self) -> SparseDataCube:
         """Return a cube of the same events with its own calibration."""
-        return SparseDataCube(self.events, self.name, copied(self.calibration))
+        cube = SparseDataCube(self.events, self.name, copied(self.calibration))
+        cube._reset_scan_axes(self.calibration.get_R_pixel_size())
+        cube._reset_detector_axes(self.calibration.get_Q_pixel_size())
+        return cube
 
     def get_com(self, mask: np.ndarray | None = None) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of mass of every pattern, in O(events).
@@ -176,171 +192,12 @@ class SparseDataCube(DataCube):
         centre, _ = com.centre_of_mass(self.events, mask)
         return centre[0], centre[1]
 
-    def get_virtual_image(
-        self,
-        mode: str,
-        geometry: Any,
-        centered: bool = False,
-        calibrated: bool = False,
-        shift_center: bool = False,
-        subpixel: bool = False,
-        verbose: bool = True,
-        dask: bool = False,
-        return_mask: Any = False,
-        name: str = "virtual_image",
-        returncalc: bool = True,
-        test_config: bool = False,
-    ) -> Any:
-        """Calculate a virtual image from the events; see `py4DSTEM.DataCube.get_virtual_image`."""
-        arguments = {
-            "mode": mode,
-            "geometry": geometry,
-            "centered": centered,
-            "calibrated": calibrated,
-            "shift_center": shift_center,
-            "subpixel": subpixel,
-            "verbose": verbose,
-            "dask": dask,
-            "return_mask": return_mask,
-            "name": name,
-            "returncalc": True,
-            "test_config": test_config,
-        }
-        mask = self._detector_mask(mode, geometry, centered, calibrated)
-        shift = self._origin_shift() if shift_center else None
-        if return_mask is not False or test_config:
-            # masks and printed settings are py4DSTEM's own; it reads no pattern for a mask
-            return super().get_virtual_image(**{**arguments, "returncalc": returncalc})
-        with shown(verbose):
-            if shift is None:
-                image = reductions.virtual_image(self.events, mask)
-            else:
-                image = shifted_virtual_image(self.events, mask, *shift, subpixel)
-        result = VirtualImage(data=image, name=name)
-        result.metadata = Metadata(
-            name="gen_params",
-            data={
-                "_calling_method": "get_virtual_image",
-                "_calling_class": "DataCubeVirtualImager",
-                **arguments,
-            },
+    def get_slice(self, label: str, name: str | None = None) -> Any:
+        """Refuse; a cube of events is no stack of cubes."""
+        raise UnsupportedOperationError(
+            f"a sparse cube is no stack and has no slice {label!r}: index cube.data[rx, ry], or "
+            "cut with crop_R and crop_Q"
         )
-        self.attach(result)
-        return result if returncalc else None
-
-    def _detector_mask(
-        self, mode: str, geometry: Any, centered: bool, calibrated: bool
-    ) -> np.ndarray:
-        if mode not in _MODES:
-            raise ParameterError(f"mode is {mode!r}; it must be one of {', '.join(_MODES)}")
-        if mode == "mask":
-            reductions.check_mask(geometry, self.Qshape)
-        else:
-            self._check_detector_calibration(centered, calibrated)
-        try:
-            in_pixels = self.get_calibrated_detector_geometry(
-                self.calibration, mode, geometry, centered, calibrated
-            )
-            if mode != "mask" and any(np.isnan(n) for part in in_pixels for n in np.ravel(part)):
-                raise ParameterError(f"mode {mode!r} with geometry {geometry!r}: some of it is NaN")
-            return self.make_detector(self.Qshape, mode, in_pixels)
-        except (AssertionError, IndexError, TypeError, ValueError, OverflowError) as error:
-            raise ParameterError(f"mode {mode!r} with geometry {geometry!r}: {error}") from error
-
-    def _check_detector_calibration(self, centered: bool, calibrated: bool) -> None:
-        """Raise CalibrationError unless geometries can be turned into detector pixels."""
-        if centered:
-            origin = self.calibration.get_origin_mean()
-            if origin is None or not all(o is not None and np.isfinite(o) for o in origin):
-                raise CalibrationError(
-                    f"centered=True needs an origin, the mean origin is {origin}: set one with "
-                    "cube.calibration.set_origin((qx, qy))"
-                )
-        if calibrated and self.calibration.get_Q_pixel_units() != "A^-1":
-            raise CalibrationError(
-                "calibrated=True needs detector pixels in 'A^-1', they are in "
-                f"{self.calibration.get_Q_pixel_units()!r}: use cube.calibration.set_Q_pixel_size "
-                "and set_Q_pixel_units"
-            )
-        if calibrated:
-            detector_pixel(self.calibration)
-
-    def _origin_shift(self) -> tuple[np.ndarray, np.ndarray]:
-        """Return the shift of every pattern's origin from the mean (Rx, Ry) [px]."""
-        shift = self.calibration.get_origin_shift()
-        if shift is None:
-            raise CalibrationError("shift_center needs an origin: cube.calibration.set_origin(...)")
-        if any(np.shape(s) != self.Rshape for s in shift):
-            raise CalibrationError(
-                f"shift_center needs an origin for every position of the scan {self.Rshape}; "
-                f"the calibration's has shape {np.shape(shift[0])}"
-            )
-        if not all(np.isfinite(s).all() for s in shift):
-            raise CalibrationError("the origin is not a finite number at every scan position")
-        return shift
-
-    def bin_Q(self, N: int, dtype: Any = None) -> SparseDataCube:  # noqa: N802, N803
-        """Bin the detector by N in place and return the cube; leftover edges are cropped.
-
-        Parameters
-        ----------
-        N : int
-        dtype : optional
-            Ignored: counts never overflow here.
-        """
-        binning = bin_map(self.Qshape, N)
-        if N == 1:
-            return self
-        pixel = detector_pixel(self.calibration) * N
-        self._data = EventView(self.events.mapped(binning))
-        self._reset_detector_axes(pixel)
-        self.calibration.set_Q_pixel_size(pixel)
-        return self
-
-    def crop_Q(self, ROI: tuple[int, int, int, int]) -> SparseDataCube:  # noqa: N802, N803
-        """Crop the detector to (row_min, row_max, col_min, col_max) in place; return the cube."""
-        self._data = EventView(self.events.mapped(crop_map(self.Qshape, ROI)))
-        self._reset_detector_axes(self.calibration.get_Q_pixel_size())
-        return self
-
-    def crop_R(self, ROI: tuple[int, int, int, int]) -> SparseDataCube:  # noqa: N802, N803
-        """Crop the scan to (row_min, row_max, col_min, col_max) in place; return the cube."""
-        crop_map(self.Rshape, ROI)  # refuses what selects nothing
-        return super().crop_R(ROI)
-
-    def set_scan_shape(self, Rshape: tuple[int, int]) -> SparseDataCube:  # noqa: N803
-        """Arrange the patterns as a scan of another shape (Rx, Ry) in place; return the cube."""
-        self._data = EventView(self.events.reshaped(Rshape))
-        units, step = self.calibration.get_R_pixel_units(), self.calibration.get_R_pixel_size()
-        for axis in (0, 1):
-            self.set_dim(axis, np.arange(self.shape[axis]) * step, units=units)
-        return self
-
-    def bin_R(self, N: int) -> SparseDataCube:  # noqa: N802, N803
-        """Bin the scan by N in place and return the cube; leftover edges are cropped."""
-        self._data = EventView(self.events.binned_scan(N))
-        self._coarsen_scan(N)
-        return self
-
-    def thin_R(self, N: int) -> SparseDataCube:  # noqa: N802, N803
-        """Keep every N-th scan row and column in place and return the cube."""
-        rows, columns = (n // N * N for n in self.Rshape)
-        self._data = EventView(self.events[:rows:N, :columns:N])
-        self._coarsen_scan(N)
-        return self
-
-    def _coarsen_scan(self, factor: int) -> None:
-        size = self.calibration.get_R_pixel_size() * factor
-        units = self.calibration.get_R_pixel_units()
-        for axis, name in ((0, "Rx"), (1, "Ry")):
-            self.set_dim(axis, np.arange(self.shape[axis]) * size, units=units, name=name)
-        self.calibration.set_R_pixel_size(size)
-
-    def _reset_detector_axes(self, pixel: float) -> None:
-        """Count both detector axes from zero again, as py4DSTEM does after a crop."""
-        units = self.calibration.get_Q_pixel_units()
-        for axis, name in ((2, "Qx"), (3, "Qy")):
-            self.set_dim(axis, np.arange(self.shape[axis]) * pixel, units=units, name=name)
 
     def to_h5(self, group: Any) -> Any:
         """Write the cube's events and metadata into an HDF5 group; nothing becomes dense."""
@@ -391,6 +248,8 @@ def _emd_value(value: Any) -> Any:
         return str(value.tolist())
     if value is None or isinstance(value, (str, bool, int, float, np.ndarray)):
         return value
-    if isinstance(value, (tuple, list)) and all(isinstance(v, (int, float)) for v in value):
-        return tuple(value)
+    if isinstance(value, (tuple, list)) and value:
+        for kind in ((int, float), str):  # of one kind, EMD keeps them
+            if all(isinstance(v, kind) for v in value):
+                return tuple(value)
     return str(value)

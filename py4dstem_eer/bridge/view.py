@@ -9,17 +9,29 @@ from typing import Any, NoReturn
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from ..detector import Shape2D, select_map
+from ..detector import select_map
 from ..errors import UnsupportedOperationError
 from ..events import EventStore
 from ..memory import check_dense
-from ..methods import reductions
+from ..methods.dense import dense_array
+from .pixel_cache import PixelCache, images_by_scanning
+from .view_index import (
+    WHOLE_AXIS,
+    has_arrays,
+    is_position,
+    pairs,
+    pixel_numbers,
+    position,
+    sliced,
+    split_index,
+)
+from .view_layout import LAYOUTS
+from .view_reductions import REDUCTIONS, Reductions
 
-_ALL = slice(None)
-_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES = (0, 1), (2, 3), (0, 1, 2, 3)
+_BOTH = (WHOLE_AXIS, WHOLE_AXIS)
 
 
-class EventView(NDArrayOperatorsMixin):
+class EventView(NDArrayOperatorsMixin, Reductions):
     """Events that look like an array of shape (Rx, Ry, Qx, Qy).
 
     Slices stay lazy; single patterns, virtual images and reductions are computed from the events;
@@ -34,21 +46,8 @@ class EventView(NDArrayOperatorsMixin):
 
     def __init__(self, events: EventStore) -> None:
         self.events = events
-
-    @property
-    def shape(self) -> tuple[int, int, int, int]:
-        """(Rx, Ry, Qx, Qy)."""
-        return self.events.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Smallest dtype that holds every count."""
-        return self.events.count_dtype
-
-    @property
-    def size(self) -> int:
-        """Number of elements of the dense array."""
-        return int(np.prod(self.shape, dtype=object))
+        self._pixels = PixelCache(events)
+        self._row: tuple[int, EventStore] | None = None
 
     @property
     def nbytes(self) -> int:
@@ -70,15 +69,15 @@ class EventView(NDArrayOperatorsMixin):
         raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
 
     def __getitem__(self, key: Any) -> Any:
-        if _is_position(key):  # the loops of py4DSTEM ask for millions of patterns
+        if is_position(key):  # the loops of py4DSTEM ask for millions of patterns
             return self._pattern(*key[:2])[key[2:]]
-        scan, detector, split = _split_index(key)
-        if split or _pairs(scan, detector) or _pairs(detector, scan):
+        scan, detector, split = split_index(key)
+        if split or pairs(scan, detector) or pairs(detector, scan):
             return self._gathered(key)
-        if _sliced(scan):
-            lazy = _sliced(detector)
+        if sliced(scan):
+            lazy = sliced(detector)
             return self._part(scan, detector) if lazy else self._detector_stack(scan, detector)
-        if any(isinstance(part, slice) for part in scan) or _has_arrays(scan):
+        if any(isinstance(part, slice) for part in scan) or has_arrays(scan):
             return self._patterns(scan, detector)
         return self._pattern(*scan)[detector]
 
@@ -88,19 +87,19 @@ class EventView(NDArrayOperatorsMixin):
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         if copy is False:
             raise ValueError("a dense array of events is always a copy")
-        itemsize = np.dtype(dtype or self.dtype).itemsize
-        check_dense(self.size * itemsize, f"the dense array of shape {self.shape}")
-        dense = np.empty(self.shape, dtype or self.dtype)
-        for first, block in self.events.blocks():
-            for rx, ry in np.ndindex(block.scan_shape):
-                dense[first + rx, ry] = block.pattern(rx, ry)
-        return dense
+        wanted = np.dtype(dtype or self.dtype)
+        check_dense(self.size * wanted.itemsize, f"the dense array of shape {self.shape}")
+        return dense_array(self.events, wanted)
 
     def __array_function__(self, func: Callable, types: Any, args: Any, kwargs: Any) -> Any:
         if _is_view(kwargs.get("out")) or (func in _WRITERS and args and _is_view(args[0])):
             _refuse_change()
-        if func in _REDUCTIONS and args and args[0] is self:
-            return getattr(self, _REDUCTIONS[func])(*args[1:], **kwargs)
+        if func in REDUCTIONS and args and args[0] is self:
+            return getattr(self, REDUCTIONS[func])(*args[1:], **kwargs)
+        if func in LAYOUTS and args and args[0] is self:
+            moved = LAYOUTS[func](self.events, *args[1:], **kwargs)
+            if moved is not None:
+                return EventView(moved)
         if func in _SHAPES and args and args[0] is self:
             return func(np.broadcast_to(False, self.shape), *args[1:], **kwargs)
         if func in _ALIKE and args and args[0] is self:
@@ -127,52 +126,21 @@ class EventView(NDArrayOperatorsMixin):
         """Return a view of the same events, which cannot change."""
         return EventView(self.events)
 
-    def sum(self, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any) -> Any:
-        """Sum over the scan axes, the detector axes, or all; as numpy.sum."""
-        axes = _axes(axis)
-        if options or out is not None or axes not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
-            return np.sum(np.asarray(self), axis=axis, dtype=dtype, out=out, **options)
-        # numpy sums small unsigned integers into the machine's unsigned integer
-        result_dtype = dtype or np.sum(np.zeros(1, self.dtype)).dtype
-        if axes == _SCAN_AXES:
-            return reductions.pattern_sum(self.events).astype(result_dtype)
-        image = reductions.electrons_per_position(self.events)
-        return (image if axes == _DETECTOR_AXES else image.sum()).astype(result_dtype)
-
-    def mean(self, axis: Any = None, dtype: Any = None, out: Any = None, **options: Any) -> Any:
-        """Average over the scan axes, the detector axes, or all; as numpy.mean."""
-        axes = _axes(axis)
-        if options or out is not None or axes not in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES):
-            return np.mean(np.asarray(self), axis=axis, dtype=dtype, out=out, **options)
-        n_averaged = np.prod([self.shape[a] for a in axes], dtype=float)
-        mean = self.sum(axes) / n_averaged
-        return mean if dtype is None else mean.astype(dtype)
-
-    def max(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
-        """Return the maximum over the scan axes, the detector axes, or all; as numpy.max."""
-        axes = _axes(axis)
-        lazy = axes in (_SCAN_AXES, _DETECTOR_AXES, _ALL_AXES) and self.size > 0
-        if options or out is not None or not lazy:
-            return np.max(np.asarray(self), axis=axis, out=out, **options)
-        if axes == _SCAN_AXES:
-            return reductions.pattern_max(self.events).astype(self.dtype)
-        image = reductions.largest_per_position(self.events).astype(self.dtype)
-        return image if axes == _DETECTOR_AXES else image.max()
-
-    def min(self, axis: Any = None, out: Any = None, **options: Any) -> Any:
-        """Return the minimum, within the memory budget; as numpy.min."""
-        return np.min(np.asarray(self), axis=axis, out=out, **options)
-
     def _pattern(self, rx: int, ry: int) -> np.ndarray:
         rows, columns = self.events.scan_shape
-        return self.events.pattern(_position(rx, rows), _position(ry, columns))
+        rx, ry = position(rx, rows), position(ry, columns)
+        if self.events.in_memory:
+            return self.events.pattern(rx, ry)
+        if self._row is None or self._row[0] != rx:  # loops take all patterns of a row in turn
+            self._row = (rx, self.events.read_rows(rx, rx + 1))
+        return self._row[1].pattern(0, ry).astype(self.dtype, copy=False)
 
     def _part(self, scan: tuple, detector: tuple) -> EventView | np.ndarray:
         events = self.events
-        if scan != (_ALL, _ALL):
+        if scan != _BOTH:
             events = events[scan]
-        if detector != (_ALL, _ALL):
-            chosen = _pixels(events.detector_shape)[detector]
+        if detector != _BOTH:
+            chosen = pixel_numbers(events.detector_shape)[detector]
             if chosen.size == 0:  # no detector is left to look at lazily
                 return np.empty((*events.scan_shape, *chosen.shape), self.dtype)
             selection = select_map(events.detector_shape, chosen.ravel())
@@ -182,13 +150,14 @@ class EventView(NDArrayOperatorsMixin):
 
     def _detector_stack(self, scan: tuple, detector: tuple) -> np.ndarray:
         """Return the images of the chosen detector pixels, (Rx, Ry) followed by their shape."""
-        flat = _pixels(self.events.detector_shape)[detector]
-        events = self.events if scan == (_ALL, _ALL) else self.events[scan]
-        check_dense(events.n_patterns * flat.size * self.dtype.itemsize, "the stack of images")
-        pixels, place = np.unique(flat, return_inverse=True)
-        chosen = select_map(events.detector_shape, pixels)
-        stack = reductions.binned_stack(events, chosen, self.dtype)
-        return stack[:, place.ravel()].reshape(*events.scan_shape, *flat.shape)
+        pixels = pixel_numbers(self.events.detector_shape)[detector]
+        if scan == _BOTH:
+            stack = self._pixels.images(pixels.ravel())
+            return stack.reshape(*self.shape[:2], *pixels.shape)
+        part = self.events[scan]
+        check_dense(part.n_patterns * pixels.size * self.dtype.itemsize, "the stack of images")
+        stack = images_by_scanning(part, pixels.ravel())
+        return stack.astype(self.dtype, copy=False).reshape(*part.scan_shape, *pixels.shape)
 
     def _patterns(self, scan: tuple, detector: tuple) -> np.ndarray:
         """Return dense patterns of the chosen scan positions, cut as `detector` says."""
@@ -208,7 +177,7 @@ class EventView(NDArrayOperatorsMixin):
         # beside each value, the position and the pixel that it is looked up at
         check_dense(n_elements * (self.dtype.itemsize + 16), "the selection")
         positions = np.asarray(np.broadcast_to(self._positions()[:, :, None, None], shape)[key])
-        pixels = np.broadcast_to(_pixels(self.events.detector_shape), shape)[key].ravel()
+        pixels = np.broadcast_to(pixel_numbers(self.events.detector_shape), shape)[key].ravel()
         chosen, which = np.unique(positions.ravel(), return_inverse=True)
         order = np.argsort(which, kind="stable")
         ends = np.searchsorted(which[order], np.arange(len(chosen) + 1))
@@ -232,8 +201,6 @@ class EventView(NDArrayOperatorsMixin):
                 yield int(j), block.pattern(0, int(columns[j]))
 
 
-_WHOLE = (int, np.int64)
-_REDUCTIONS = {np.sum: "sum", np.mean: "mean", np.max: "max", np.amax: "max"}
 _SHAPES = (np.shape, np.ndim, np.size)
 _ALIKE = (np.empty_like, np.zeros_like, np.ones_like, np.full_like)
 _WRITERS = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)
@@ -241,8 +208,9 @@ _WRITERS = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_
 
 def _refuse_change() -> NoReturn:
     raise UnsupportedOperationError(
-        "a sparse cube is immutable: bin_Q, crop_Q and crop_R replace its events; to change values "
-        "work on cube.to_dense()"
+        "events are immutable, nothing can be assigned to them: crop_Q, bin_Q, filter_hot_pixels "
+        "and median_filter_masked_pixels replace them; to change values set "
+        "cube.data = cube.data * factor, or work on cube.to_dense()"
     )
 
 
@@ -254,78 +222,3 @@ def _densified(value: Any) -> Any:
     if isinstance(value, (list, tuple)) and type(value) in (list, tuple):
         return type(value)(_densified(item) for item in value)
     return np.asarray(value) if _is_view(value) else value
-
-
-def _axes(axis: Any) -> tuple[int, ...]:
-    if axis is None:
-        return _ALL_AXES
-    np.any(np.zeros((1, 1, 1, 1), bool), axis=axis)  # numpy's own errors for axes that are none
-    given = axis if isinstance(axis, tuple) else (axis,)
-    return tuple(sorted(int(a) % 4 for a in given))
-
-
-def _pixels(shape: Shape2D) -> np.ndarray:
-    """Return the flat index of every detector pixel, (Qx, Qy)."""
-    return np.arange(shape[0] * shape[1]).reshape(shape)
-
-
-def _sliced(parts: tuple) -> bool:
-    return all(isinstance(part, slice) for part in parts)
-
-
-def _has_arrays(parts: tuple) -> bool:
-    return not all(isinstance(part, (int, np.integer, slice)) for part in parts)
-
-
-def _pairs(parts: tuple, others: tuple) -> bool:
-    """Return whether an array among `parts` meets something in `others` that is no slice."""
-    return not _sliced(others) and _has_arrays(parts)
-
-
-def _position(index: Any, length: int) -> int:
-    if not -length <= index < length:
-        raise IndexError(f"index {index} is out of bounds for {length} scan positions")
-    return int(index) % length
-
-
-def _is_position(key: Any) -> bool:
-    """Return whether `key` is a scan position, perhaps followed by slices of the detector."""
-    return (
-        type(key) is tuple
-        and 2 <= len(key) <= 4
-        and type(key[0]) in _WHOLE
-        and type(key[1]) in _WHOLE
-        and all(type(part) is slice for part in key[2:])
-    )
-
-
-def _split_index(key: Any) -> tuple[tuple, tuple, bool]:
-    """Return an index of the 4-D array as one of the scan and one of the detector.
-
-    The third value tells whether an ellipsis that stands for no axis parts the arrays, which
-    changes the order of axes in numpy's result.
-    """
-    parts = list(key) if isinstance(key, tuple) else [key]
-    dots = [i for i, part in enumerate(parts) if part is Ellipsis]
-    senseless = (type(None), bool, np.bool_, str, bytes)
-    if len(dots) > 1 or any(isinstance(part, senseless) for part in parts):
-        raise IndexError(f"cannot index events with {key!r}")
-    width = [_axes_taken(part) for part in parts]
-    missing = 4 - sum(width)
-    if missing < 0:
-        raise IndexError(f"too many indices for a 4-D cube: {key!r}")
-    at = dots[0] if dots else len(parts)
-    parts[at : at + len(dots)] = [_ALL] * missing
-    scan: list = []
-    while sum(_axes_taken(part) for part in scan) < 2:
-        scan.append(parts.pop(0))
-    if sum(_axes_taken(part) for part in scan) != 2:
-        raise IndexError(f"a mask must cover the scan or the detector, not both: {key!r}")
-    return tuple(scan), tuple(parts), bool(dots) and missing == 0 and _has_arrays((*scan, *parts))
-
-
-def _axes_taken(part: Any) -> int:
-    if part is Ellipsis:
-        return 0
-    is_mask = isinstance(part, (np.ndarray, list)) and np.asarray(part).dtype == bool
-    return np.ndim(part) if is_mask else 1
