@@ -19,6 +19,7 @@ from .protocol import Reader
 FORMATS: dict[str, str] = {
     "stempy": "py4dstem_eer.readers.stempy",
     "falcon": "py4dstem_eer.readers.falcon",
+    "merlin": "py4dstem_eer.readers.merlin",
     "emd": "py4dstem_eer.readers.emd",
 }
 

@@ -37,11 +37,19 @@ class Assembly:
             self._grow(max(end, len(self._indices) * 3 // 2))
         return self._indices[self._entries : end]
 
-    def add(self, lengths: np.ndarray) -> None:
-        """Take over the block in the room; `lengths` are the events of its patterns, in order."""
+    def add(self, lengths: np.ndarray, weights: np.ndarray | None = None) -> None:
+        """Take over the block in the room.
+
+        Parameters
+        ----------
+        lengths : (patterns,) int64
+            Entries of its patterns, in order.
+        weights : (entries,) unsigned integer, optional
+            Electrons of each entry; one each when missing.
+        """
         indptr = np.concatenate(([0], np.cumsum(lengths, dtype=np.int64)))
         block = self._indices[self._entries : self._entries + int(indptr[-1])]
-        indptr, indices, counts = event_lists.canonical(indptr, block)
+        indptr, indices, counts = event_lists.canonical(indptr, block, weights)
         end = self._entries + len(indices)
         if indices is not block:
             self._indices[self._entries : end] = indices

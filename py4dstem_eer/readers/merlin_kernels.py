@@ -1,0 +1,215 @@
+"""Compiled code that finds the events in the words of Merlin frames; used by `merlin_frames`.
+
+A word has lanes of 1, 8, 16 or 32 bits, one for each pixel. The lanes that are not zero are found
+all at once, by arithmetic on the word.
+"""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..device import kernel, scalar_function
+from .merlin_header import NUMBER_DIGITS
+
+#: In place of a frame's number.
+NO_HEADER, OTHER_GEOMETRY = -1, -2
+
+_ONE = np.uint64(1)
+_BYTE = np.uint64(8)
+_ODD_BITS = np.uint64(0x5555555555555555)
+_ODD_PAIRS = np.uint64(0x3333333333333333)
+_ODD_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
+_ODD_BYTES = np.uint64(0x00FF00FF00FF00FF)
+_ODD_SHORTS = np.uint64(0x0000FFFF0000FFFF)
+_EVERY_BYTE = np.uint64(0x0101010101010101)
+_LOW_PLANE_BITS = np.uint64(12)
+#: Events of a word that are written without asking how many there are.
+_AT_ONCE = np.uint64(4)
+#: Frames with fewer events per word than one in so many have words of zero skipped.
+_SPARSE = 6
+
+
+@scalar_function
+def _word(buffer, at):
+    """Return 8 bytes as a big-endian number; the compiler makes one load of it."""
+    word = np.uint64(0)
+    for k in range(8):
+        word = (word << _BYTE) | np.uint64(buffer[at + np.uint64(k)])
+    return word
+
+
+@scalar_function
+def _population(word):
+    """Return the number of bits that are set; the compiler makes one instruction of it."""
+    word = word - ((word >> _ONE) & _ODD_BITS)
+    word = (word & _ODD_PAIRS) + ((word >> np.uint64(2)) & _ODD_PAIRS)
+    word = (word + (word >> np.uint64(4))) & _ODD_NIBBLES
+    return (word * _EVERY_BYTE) >> np.uint64(56)
+
+
+@scalar_function
+def _lowest(word):
+    """Return the position of the lowest bit that is set, 64 if none is."""
+    return _population(~word & (word - _ONE))
+
+
+@scalar_function
+def _occupied(word, high):
+    """Return the word with only the highest bit of those lanes set that are not zero.
+
+    `high` has the highest bit of every lane set.
+    """
+    return (((word & ~high) + ~high) | word) & high
+
+
+@scalar_function
+def _swapped(word, mask, width):
+    return ((word & mask) << np.uint64(width)) | ((word >> np.uint64(width)) & mask)
+
+
+@scalar_function
+def _turned(word, bits):
+    """Return the word with its lanes in the opposite order."""
+    word = (word << np.uint64(32)) | (word >> np.uint64(32))
+    if bits <= 16:
+        word = _swapped(word, _ODD_SHORTS, 16)
+    if bits <= 8:
+        word = _swapped(word, _ODD_BYTES, 8)
+    if bits == 1:
+        word = _swapped(word, _ODD_NIBBLES, 4)
+        word = _swapped(word, _ODD_PAIRS, 2)
+        word = _swapped(word, _ODD_BITS, 1)
+    return word
+
+
+@scalar_function
+def _frame_number(buffer, at, geometry):
+    """Return the number in the header at `at`, or what is wrong with the header."""
+    if buffer[at] != 77 or buffer[at + 1] != 81 or buffer[at + 2] != 49 or buffer[at + 3] != 44:
+        return NO_HEADER
+    digit, number = at + 4, 0
+    while digit < at + 4 + NUMBER_DIGITS and 48 <= buffer[digit] <= 57:
+        number = 10 * number + np.int64(buffer[digit]) - 48
+        digit += 1
+    if digit == at + 4:
+        return NO_HEADER
+    for k in range(len(geometry)):
+        if buffer[digit + k] != geometry[k]:
+            return OTHER_GEOMETRY
+    return number
+
+
+@kernel
+def read_numbers(i, buffer, starts, geometry, numbers):
+    """Read the number of the frame whose header begins at starts[i]."""
+    numbers[i] = _frame_number(buffer, starts[i], geometry)
+
+
+@kernel
+def count_events(
+    i, buffer, starts, header_bytes, geometry, plane_bytes, low_plane, high, numbers, lengths
+):
+    """Read the number of a frame and count its pixels that are not zero."""
+    numbers[i] = _frame_number(buffer, starts[i], geometry)
+    lengths[i] = 0
+    if numbers[i] < 0:
+        return
+    at = np.uint64(starts[i] + header_bytes)
+    low = np.uint64(low_plane)
+    n_words = plane_bytes // 8
+    total = np.uint64(0)
+    if low_plane == 0:
+        for k in range(n_words):
+            total += _population(_occupied(_word(buffer, at + np.uint64(8 * k)), high))
+    else:
+        for k in range(n_words):
+            word = _word(buffer, at + np.uint64(8 * k))
+            word |= _word(buffer, at + low + np.uint64(8 * k))
+            total += _population(_occupied(word, high))
+    if plane_bytes % 8:
+        word = _word(buffer, at + np.uint64(8 * n_words)) & _kept(plane_bytes % 8)
+        total += _population(_occupied(word, high))
+    lengths[i] = total
+
+
+@scalar_function
+def _kept(n_bytes):
+    """Return a mask of the first `n_bytes` of a word."""
+    return ~np.uint64(0) << np.uint64(64 - 8 * n_bytes)
+
+
+@kernel
+def fill_bits(i, buffer, starts, header_bytes, segments, n_words, ends, lengths, out):
+    """Write the detector index of every bit of a frame that is set, in ascending order."""
+    payload = starts[i] + header_bytes
+    end = np.uint64(ends[i])
+    e = end - np.uint64(lengths[i])
+    sparse = lengths[i] * _SPARSE < n_words * len(segments)
+    base = np.uint64(0)
+    for s in range(len(segments)):
+        at, step, turned = payload + segments[s, 0], segments[s, 1], segments[s, 2] == 1
+        for _ in range(n_words):
+            word = _word(buffer, np.uint64(at))
+            at += step
+            # skipping costs more than writing where zeros and others take turns at random
+            if not sparse or word != 0:
+                if turned:
+                    word = _turned(word, 1)
+                e = _write_bits(word, base, e, end, out)
+            base += np.uint64(64)
+
+
+@scalar_function
+def _write_bits(word, base, e, end, out):
+    """Write the positions of the bits that are set from out[e] on, and return the next place."""
+    after = min(e + _population(word), end)
+    if e + _AT_ONCE <= end:
+        # what is too much is overwritten by the next word of the frame
+        for k in range(_AT_ONCE):
+            out[e + k] = base + _lowest(word)
+            word &= word - _ONE
+        e += _AT_ONCE
+    while e < after:
+        out[e] = base + _lowest(word)
+        word &= word - _ONE
+        e += _ONE
+    return after
+
+
+@kernel
+def fill_values(
+    i, buffer, starts, header_bytes, segments, n_words, plane_bytes, low_plane, bits, high,
+    ends, lengths, out, counts,
+):  # fmt: skip
+    """Write the detector index and the value of every pixel of a frame that is not zero."""
+    payload = starts[i] + header_bytes
+    e = ends[i] - lengths[i]
+    pixel = 0
+    for s in range(len(segments)):
+        at, step, turned = payload + segments[s, 0], segments[s, 1], segments[s, 2] == 1
+        for k in range(n_words):
+            word, below = _word(buffer, np.uint64(at)), np.uint64(0)
+            if low_plane > 0:
+                below = _word(buffer, np.uint64(at + low_plane))
+            elif 8 * k + 8 > plane_bytes:
+                word &= _kept(plane_bytes - 8 * k)
+            at += step
+            if turned:
+                word = _turned(word, bits)
+            occupied = _occupied(word | below, high)
+            while occupied != 0 and e < ends[i]:
+                lane = np.int64(_lowest(occupied)) // bits
+                out[e] = pixel + lane
+                counts[e] = _value(word, below, bits, lane, low_plane)
+                occupied &= occupied - _ONE
+                e += 1
+            pixel += 64 // bits
+
+
+@scalar_function
+def _value(word, below, bits, lane, low_plane):
+    mask, shift = (_ONE << np.uint64(bits)) - _ONE, np.uint64(bits * lane)
+    value = (word >> shift) & mask
+    if low_plane > 0:
+        value = (value << _LOW_PLANE_BITS) + ((below >> shift) & mask)
+    return value
