@@ -11,6 +11,10 @@ class ParameterError(EventError):
     """A parameter has a value that makes no sense here."""
 
 
+class MissingOptionError(ParameterError):
+    """The file does not say something that only the user knows; the message names the option."""
+
+
 class CalibrationError(EventError):
     """A pixel size, unit, energy or angle is missing or impossible."""
 

@@ -2,17 +2,33 @@
 
 from __future__ import annotations
 
+import re
+import shlex
 from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
+import numpy as np
+
+from .command_options import as_typed
+from .errors import FormatError, MissingOptionError
 from .event_lists import index_dtype
 from .memory import GIB
-from .readers import detect, open_events
+from .readers import ANY_FORMAT, detect, load_reader, open_events
+from .readers.options import ReaderOptions
+from .streams import StreamedEventStore
+from .summary import Electrons, count_electrons, histogram
+
+_LONGEST_VALUE = 120
+_ANGSTROM_PER_UNIT = {"A": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10}
+
+Line = tuple[str, Any]
 
 
 def describe(file: Path, **options: Any) -> str:
     """Return a description of an event file, without loading its events.
+
+    The tables of the file tell where they can; otherwise some scan rows are read.
 
     Parameters
     ----------
@@ -23,42 +39,141 @@ def describe(file: Path, **options: Any) -> str:
     Returns
     -------
     text : str
-        Several lines.
+        Several lines. Where an option is missing that only the user knows, what can be said without
+        it, and which it is.
+
+    Raises
+    ------
+    FormatError
+        If it is no file of events.
     """
-    events = open_events(file, **{**options, "mem": "MEMMAP"})
+    name = _format_of(file, options)
+    head = [("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)")]
+    try:
+        opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
+    except MissingOptionError as error:
+        return _as_text([*head, *_without_options(file, name, error, options)])
+    events = cast(StreamedEventStore, opened)
+    electrons = count_electrons(events, file.stat().st_size)
+    return _as_text(
+        [*head, *_described(events, electrons, name), ("next", _next(file, name, events, options))]
+    )
+
+
+def _format_of(file: Path, options: Mapping[str, Any]) -> str:
+    name = options.get("format")
+    found = name if name not in (None, ANY_FORMAT) else detect(file)
+    if found is None:
+        raise FormatError(
+            f"{file} is no electron-event file; name its --format if it is one. If py4DSTEM opens "
+            f"it: py4dstem-eer convert {_quoted(file)} OUT.h5 makes events of dense patterns"
+        )
+    return found
+
+
+def _described(events: StreamedEventStore, electrons: Electrons, name: str) -> Iterator[Line]:
     rx, ry, qx, qy = events.shape
-    n_events = events.n_events
-    per_pattern = n_events / max(events.n_patterns, 1)
-    lines = [
-        ("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)"),
-        ("format", options.get("format") or detect(file)),
-        ("scan", f"{rx} x {ry} positions (rows x columns)"),
-        ("detector", f"{qx} x {qy} pixels (rows x columns)"),
-        ("electrons", f"{n_events:,}; {per_pattern:.1f} per pattern"),
-        ("dense", f"{rx * ry * qx * qy * 2 / GIB:.3g} GiB as uint16"),
-        ("sparse", f"about {index_dtype(qx * qy).itemsize * n_events / GIB:.3g} GiB"),
-        *_flattened({k: v for k, v in events.metadata.items() if k != "format"}),
-        ("next", _next_command(file, events.metadata)),
-    ]
-    return "\n".join(f"{name + ':':<22} {value}" for name, value in lines)
+    metadata = dict(events.metadata)
+    # events in an EMD file bring along what their first file said
+    own = metadata.pop("format", name) == name
+    version = metadata.pop("version", None)
+    yield "format", name if version is None or not own else f"{name}, version {version}"
+    yield "scan", f"{rx} x {ry} positions (rows x columns)"
+    yield "detector", f"{qx} x {qy} pixels (rows x columns)"
+    yield from _counted(events, electrons)
+    yield from _dose(electrons, metadata)
+    dense = rx * ry * qx * qy * events.count_dtype.itemsize / GIB
+    yield "dense", f"{dense:.3g} GiB as {events.count_dtype}"
+    if electrons.total is not None:
+        n_bytes = index_dtype(qx * qy).itemsize * electrons.total + 8 * events.n_patterns
+        yield "sparse", f"about {n_bytes / GIB:.3g} GiB"
+    yield from _flattened(metadata)
 
 
-def _next_command(file: Path, metadata: Mapping[str, Any]) -> str:
+def _counted(events: StreamedEventStore, electrons: Electrons) -> Iterator[Line]:
+    looked_at = electrons.per_pattern
+    if len(looked_at) == 0:
+        yield "electrons", "unknown: only reading tells, and a scan row is too large for a glance"
+        return
+    about = "" if electrons.exact else "about "
+    yield "electrons", f"{about}{electrons.total:,}; {looked_at.mean():.1f} per pattern"
+    missing = events.missing_patterns()
+    empty = f"{np.count_nonzero(looked_at == 0):,} empty"
+    if missing is not None:
+        empty += f", {missing:,} of them without a frame" if missing else ", each has its frame"
+    part = f"{events.n_patterns:,}"
+    if len(looked_at) < events.n_patterns:
+        part = f"{len(looked_at):,} of {part} looked at"
+    yield "patterns", f"{part}; {empty}"
+    yield "electrons per pattern", histogram(looked_at)
+
+
+def _dose(electrons: Electrons, metadata: Mapping[str, Any]) -> Iterator[Line]:
+    """Say how many electrons fall on an area of the specimen, if the scan step is known."""
+    step, units = metadata.get("scan_step", metadata.get("R_pixel_size", (None, None)))
+    if step is None or units not in _ANGSTROM_PER_UNIT or len(electrons.per_pattern) == 0:
+        return
+    rows, columns = np.broadcast_to(np.array(step, float) * _ANGSTROM_PER_UNIT[units], 2)
+    dose = electrons.per_pattern.mean() / (rows * columns)
+    yield "dose", f"{dose:,.4g} electrons/Å² (scan step {rows:.4g} Å)"
+
+
+def _without_options(
+    file: Path, name: str, error: MissingOptionError, options: Mapping[str, Any]
+) -> Iterator[Line]:
+    yield "format", name
+    peek = getattr(load_reader(name), "peek", None)
+    if peek is not None:
+        yield from _flattened({k: v for k, v in peek(file).items() if k != "format"})
+    yield "missing", error
+    wanted = [f"--{option.replace('_', '-')}" for option in _options_in(str(error))]
+    values = {"--scan-shape": "--scan-shape ROWS COLUMNS"}
+    words = [values.get(option, f"{option} VALUE") for option in wanted]
+    yield "next", " ".join(("py4dstem-eer info", _quoted(file), *_typed(options), *words))
+
+
+def _options_in(message: str) -> list[str]:
+    """Return the options that a message tells to give, once each."""
+    named = re.findall(r"(\w+)=", message)
+    return [name for name in dict.fromkeys(named) if name in ReaderOptions.__dataclass_fields__][:1]
+
+
+def _next(file: Path, name: str, events: StreamedEventStore, options: Mapping[str, Any]) -> str:
     """Return a command for what the file does not say itself."""
-    command = f'py4dstem-eer ssb "{file}" --semiangle-cutoff 25'
-    if "energy" not in metadata:
-        command += " --energy 80e3"
-    if not {"scan_step", "R_pixel_size"} & set(metadata):
-        command += " --force-scan-sampling 0.3"
-    return f"{command}   (with your values; --no-flyback drops the last scan column)"
+    words = ["py4dstem-eer ssb", _quoted(file), *_typed(options), "--semiangle-cutoff 25"]
+    if "energy" not in events.metadata:
+        words.append("--energy 80e3")
+    if not {"scan_step", "R_pixel_size"} & set(events.metadata):
+        words.append("--force-scan-sampling 0.3")
+    hint = "with your values"
+    if "keep_flyback" in load_reader(name).USES and "keep_flyback" not in options:
+        hint += "; --no-flyback drops the last scan column"
+    return f"{' '.join(words)}   ({hint})"
 
 
-def _flattened(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, str]]:
+def _typed(options: Mapping[str, Any]) -> list[str]:
+    return [as_typed(name, value) for name, value in options.items() if name != "mem"]
+
+
+def _quoted(file: Path) -> str:
+    return shlex.quote(str(file))
+
+
+def _flattened(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[Line]:
     for name, value in metadata.items():
         if isinstance(value, Mapping):
             yield from _flattened(value, f"{prefix}{name}.")
         elif isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
             number = f"{value[0]:g}" if isinstance(value[0], float) else value[0]
-            yield prefix + name, f"{number} {value[1]}"
+            yield prefix + name, _short(f"{number} {value[1]}")
         else:
-            yield prefix + name, str(value)
+            yield prefix + name, _short(str(value))
+
+
+def _short(text: str) -> str:
+    text = " ".join(text.split())
+    return text if len(text) <= _LONGEST_VALUE else f"{text[: _LONGEST_VALUE - 3]}..."
+
+
+def _as_text(lines: list[Line]) -> str:
+    return "\n".join(f"{name + ':':<22} {value}" for name, value in lines)

@@ -17,6 +17,13 @@ EVENTS_PER_BLOCK = 2**23
 class EventSource(Protocol):
     """What a file-backed store reads from; the reader of a format gives one.
 
+    Methods that a source may have, so that a file is described without reading its events:
+
+    ``events_per_pattern()``
+        The electrons of every pattern, (Rx * Ry,), exactly, or None if only reading tells.
+    ``missing_patterns()``
+        The number of scan positions for which the file has no frame, or None if it does not tell.
+
     Any number of threads may read from it at the same time, so that it opens its file for each
     read, or positions nothing that is shared.
     """
@@ -115,6 +122,18 @@ class StreamedEventStore(EventStore):
             return int(per_row.sum())
         return sum(block.n_events for _, block in self.blocks())
 
+    def events_per_row(self) -> np.ndarray | None:
+        """Return the electrons of every scan row, (Rx,), or None if only reading tells."""
+        return self._source.events_per_row()
+
+    def events_per_pattern(self) -> np.ndarray | None:
+        """Return the electrons of every pattern, (Rx * Ry,), or None if only reading tells."""
+        return _asked(self._source, "events_per_pattern")
+
+    def missing_patterns(self) -> int | None:
+        """Return the number of scan positions without a frame, or None if it is not known."""
+        return _asked(self._source, "missing_patterns")
+
     @property
     def nbytes(self) -> int:
         """Bytes held in memory."""
@@ -174,6 +193,12 @@ class StreamedEventStore(EventStore):
         return store
 
 
+def _asked(source: EventSource, method: str) -> Any:
+    """Return the answer of a method that the source may have, or None."""
+    answer = getattr(source, method, None)
+    return None if answer is None else answer()
+
+
 def _most_events_per_row(source: EventSource) -> np.ndarray:
     """Return how many events of the file each scan row takes at most, to size blocks by."""
     if isinstance(source, _Mapped):
@@ -225,4 +250,11 @@ class _Selection:
         return self.source.read_rows(first, int(rows.max()) + 1).select(rows - first, self.columns)
 
     def events_per_row(self) -> np.ndarray | None:
-        return None
+        per_pattern = self.events_per_pattern()
+        return None if per_pattern is None else per_pattern.reshape(self.scan_shape).sum(axis=1)
+
+    def events_per_pattern(self) -> np.ndarray | None:
+        everywhere = _asked(self.source, "events_per_pattern")
+        if everywhere is None:
+            return None
+        return everywhere.reshape(self.source.scan_shape)[np.ix_(self.rows, self.columns)].ravel()

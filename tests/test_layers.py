@@ -17,7 +17,7 @@ ROOMS = (
     ("device",),
     ("optics",),
     ("detector", "event_lists", "event_layout", "dense_counts"),
-    ("events", "streams"),
+    ("events", "streams", "summary"),
     ("simulate",),
     ("readers",),
     ("writers",),

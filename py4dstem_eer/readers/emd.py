@@ -39,7 +39,22 @@ def open_source(path: Path, options: ReaderOptions) -> EmdSource:
         name = next(_event_groups(file), None)
         if name is None:
             raise FormatError(f"{path} has no node with electron events")
-        return group_source(path, file[name], options.keep_flyback)
+        source = group_source(path, file[name], options.keep_flyback)
+        source.metadata = {**source.metadata, **_pixel_sizes(file[name.split("/")[1]])}
+        return source
+
+
+def _pixel_sizes(root: Any) -> dict[str, Any]:
+    """Return the calibration of a tree as metadata."""
+    found: dict[str, Any] = {}
+    calibration = root.get(f"{_BUNDLE}/calibration")
+    with _damage_named(f"{root.file.filename}:{root.name}"):
+        for space in ("R", "Q") if hasattr(calibration, "keys") else ():
+            size, units = (calibration.get(f"{space}_pixel_{what}") for what in ("size", "units"))
+            text = "pixels" if size is None or units is None else units.asstr()[()]
+            if text != "pixels":
+                found[f"{space}_pixel_size"] = (float(size[()]), text)
+    return found
 
 
 def group_source(path: Path, group: Any, keep_flyback: bool = True) -> EmdSource:
@@ -82,7 +97,17 @@ class EmdSource:
 
     def events_per_row(self) -> np.ndarray | None:
         """Return the electrons of every scan row, (Rx,), or None if only reading tells."""
-        return self._tables.row_electrons if self._keep_flyback else None
+        if self._keep_flyback:
+            return self._tables.row_electrons
+        per_pattern = self.events_per_pattern()
+        return None if per_pattern is None else per_pattern.reshape(self.scan_shape).sum(axis=1)
+
+    def events_per_pattern(self) -> np.ndarray | None:
+        """Return the electrons of every pattern, (Rx * Ry,), or None if pixels have counts."""
+        if self._tables.has_counts:
+            return None
+        lengths = np.diff(self._tables.indptr).reshape(self._tables.scan_shape)
+        return lengths[:, : self.scan_shape[1]].ravel()
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""

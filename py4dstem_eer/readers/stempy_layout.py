@@ -16,7 +16,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from ..detector import Shape2D
-from ..errors import CorruptFileError, EventRangeError, ParameterError
+from ..errors import CorruptFileError, EventRangeError, MissingOptionError, ParameterError
 from .options import ReaderOptions
 from .stempy_header import Header
 
@@ -49,6 +49,13 @@ class Arrangement:
         if self.frame_ptr is None:
             return positions * self.frames_per_position
         return self.frame_ptr[positions]
+
+    @property
+    def n_without_frames(self) -> int | None:
+        """Scan positions that own no frame; None if all own the same number."""
+        if self.frame_ptr is None:
+            return None
+        return int(np.count_nonzero(np.diff(self.frame_ptr) == 0))
 
     @property
     def nbytes(self) -> int:
@@ -91,7 +98,7 @@ def _chosen_scan(header: Header, options: ReaderOptions) -> Shape2D:
     if options.scan_shape is not None:
         return options.scan_shape
     if header.scan_shape is None:
-        raise ParameterError(
+        raise MissingOptionError(
             f"{header.path} does not say what shape its scan of {header.n_positions} positions "
             "has; give scan_shape=(rows, columns)"
         )

@@ -56,7 +56,7 @@ class StempySource:
     @property
     def count_dtype(self) -> np.dtype:
         """Smallest dtype that holds any pixel, even if all electrons of a pattern hit it."""
-        per_position = self._electrons(np.arange(math.prod(self.scan_shape) + 1))
+        per_position = self.events_per_pattern()
         if per_position is None:
             return np.dtype(np.uint32)
         return event_lists.count_dtype(int(per_position.max(initial=0)))
@@ -64,6 +64,17 @@ class StempySource:
     def events_per_row(self) -> np.ndarray | None:
         """Return the electrons of every scan row (Rx,), or None on the h5py route."""
         return self._electrons(np.arange(self.scan_shape[0] + 1) * self.scan_shape[1])
+
+    def events_per_pattern(self) -> np.ndarray | None:
+        """Return the electrons of every pattern, (Rx * Ry,), or None on the h5py route."""
+        return self._electrons(np.arange(math.prod(self.scan_shape) + 1))
+
+    def missing_patterns(self) -> int | None:
+        """Return the number of scan positions without a frame, or None: files pad with empty ones.
+
+        Only the layout of version 2 leaves missing frames out.
+        """
+        return self._arrangement.n_without_frames
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory.
