@@ -16,6 +16,7 @@ import os
 import struct
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import islice
 from pathlib import Path
 from typing import BinaryIO
 
@@ -87,7 +88,7 @@ def is_event_tiff(path: Path) -> bool:
     try:
         with path.open("rb", buffering=0) as file:
             chain = _Chain(file, path.stat().st_size)
-            pages = [page for page, _ in zip(chain, range(2), strict=False)]
+            pages = list(islice(chain, 2))
     except (OSError, FormatError):
         return False
     return any(_number(np.frombuffer(p, _ENTRY), COMPRESSION) in EVENT_COMPRESSIONS for p in pages)
@@ -109,7 +110,8 @@ def read_pages(path: Path) -> Pages:
         chain = _Chain(file, file_bytes)
         strips = _Strips(file, file_bytes)
         numbers = [np.empty((0, len(NUMBERS)), np.int64)]
-        for batch in _batches(chain):
+        tables = iter(chain)
+        while batch := list(islice(tables, _PAGES_PER_BATCH)):
             if not first_tags:
                 first_tags = [np.frombuffer(page, _ENTRY) for page in batch[:2]]
             numbers.append(_parse(batch, strips))
@@ -169,33 +171,36 @@ class _Chain:
 
     def __iter__(self) -> Iterator[bytes]:
         seen: set[int] = set()
-        total, size = 0, 0
-        while self._next:
-            at = self._next
-            page = self._read(at, size)
+        size, total, n_tags = 16, 0, b""
+        seek, read = self._file.seek, self._file.read  # once, there may be a million pages
+        at = self._next
+        while at:
+            page = b""
+            if at < self._file_bytes:
+                seek(at)
+                page = read(size)
+            if page[:8] != n_tags or len(page) != size:  # most are as long as the last
+                page = self._reread(at, page)
+                size, n_tags = len(page), page[:8]
+            total += size
             # pages that overlap would let a small file ask for much memory
-            if at in seen or total + len(page) > self._file_bytes:
+            if not self.cut and (at in seen or total > self._file_bytes):
                 self.cut = f"the table of page {len(seen)}, at byte {at}, is that of another page"
             if self.cut:
                 return
             seen.add(at)
-            size = len(page)
-            total += size
-            self._next = int.from_bytes(page[-8:], "little")
+            at = int.from_bytes(page[-8:], "little")
             yield page[8:-8]
 
-    def _read(self, at: int, expected: int) -> bytes:
-        """Return a table with its count and the next page's place; most are as long as the last."""
-        page = _read_at(self._file, at, max(expected, 16)) if at < self._file_bytes else b""
+    def _reread(self, at: int, page: bytes) -> bytes:
+        """Return a table whole, given its beginning, if it is one."""
         n_tags = int.from_bytes(page[:8], "little") if len(page) >= 8 else 0
         size = 16 + n_tags * _ENTRY.itemsize
-        if at + size > self._file_bytes or len(page) < 16:
+        if at + size > self._file_bytes or len(page) < 8:
             self.cut = f"the table of a page at byte {at} reaches beyond the end of the file"
         elif not 0 < n_tags <= _MOST_TAGS:
             self.cut = f"the table of a page at byte {at} has {n_tags} entries"
-        elif size != len(page):
-            page = _read_at(self._file, at, size)
-        return page
+        return page if self.cut else _read_at(self._file, at, size)
 
 
 class _Strips:
@@ -255,17 +260,6 @@ class _Strips:
         if len(raw) < size:
             return None
         return np.frombuffer(raw, f"<u{_SIZES[kind]}").astype(np.int64)
-
-
-def _batches(chain: _Chain) -> Iterator[list[bytes]]:
-    batch: list[bytes] = []
-    for page in chain:
-        batch.append(page)
-        if len(batch) == _PAGES_PER_BATCH:
-            yield batch
-            batch = []
-    if batch:
-        yield batch
 
 
 def _parse(batch: list[bytes], strips: _Strips) -> np.ndarray:

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import warnings
-from collections.abc import Iterator
-from dataclasses import replace
+from collections.abc import Generator, Iterable, Iterator
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
@@ -15,7 +17,7 @@ from ..events import EventStore
 from ..progress import track
 from .assembly import Assembly
 from .falcon_frames import FAULTS, Frames, Read
-from .falcon_stream import Camera, Code, decode
+from .falcon_stream import Camera, Code, Electrons, Streams, decode
 from .frame_order import FrameOrder
 from .stamps import check_unchanged
 
@@ -23,6 +25,19 @@ from .stamps import check_unchanged
 _BYTES_PER_READ = 2**22
 # frames that tell how the codes of a prototype are to be read
 _FRAMES_PER_TRIAL, _MOST_TRIALS = 16, 64
+
+
+@dataclass(frozen=True, eq=False)
+class _Block:
+    """Frames of successive scan positions: their numbers, and which of them can be read."""
+
+    numbers: np.ndarray
+    usable: np.ndarray
+
+    @property
+    def readable(self) -> np.ndarray:
+        """Numbers of those that can be read."""
+        return self.numbers[self.usable]
 
 
 class FalconSource:
@@ -78,9 +93,11 @@ class FalconSource:
         last = max(first, last)
         assembly = Assembly(last - first, self._capacity(first, last), self.detector_shape)
         check_unchanged(self._frames.path, self._stamp)
-        with self._frames.session() as read:
-            for positions in track(self._blocks(first, last), "reading events"):
-                self._add_block(assembly, read, positions)
+        with contextlib.closing(self._decoded(first, last)) as blocks:
+            for block, electrons in blocks:
+                self._refuse(block.readable, electrons.faults)
+                electrons.copy_to(assembly.room(int(electrons.lengths.sum())))
+                assembly.add(self._per_position(block, electrons))
         return EventStore(
             (len(rows), self.scan_shape[1]),
             self.detector_shape,
@@ -103,45 +120,40 @@ class FalconSource:
             numbers = self._order.numbers(0, self._order.n_positions)
             self._refuse(numbers, self._frames.faults[numbers])
 
-    def _add_block(self, assembly: Assembly, read: Read, positions: range) -> None:
-        numbers, usable = self._usable(positions)
-        electrons = decode(read(numbers[usable]), self._frames.code, self._camera, self._dtype)
-        self._refuse(numbers[usable], electrons.faults)
-        electrons.copy_to(assembly.room(int(electrons.lengths.sum())))
-        lengths = np.zeros(len(numbers), np.int64)
-        lengths[usable] = electrons.lengths
-        assembly.add(self._per_position(lengths))
+    def _decoded(self, first: int, last: int) -> Generator[tuple[_Block, Electrons], None, None]:
+        """Iterate over the frames of scan positions in blocks of bounded size."""
+        ranges = self._blocks(first, last)
+        blocks = track(map(self._block, ranges), "reading events", len(ranges))
+        with self._frames.session() as read:
+            for block, streams in _read_ahead(read, blocks):
+                yield block, decode(streams, self._frames.code, self._camera, self._dtype)
 
-    def _usable(self, positions: range) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers of the frames of these positions, and which of them can be read."""
+    def _block(self, positions: range) -> _Block:
         numbers = self._order.numbers(positions.start, positions.stop)
         usable = numbers < len(self._frames)
         usable[usable] = self._frames.faults[numbers[usable]] == 0
-        return numbers, usable
+        return _Block(numbers, usable)
 
-    def _per_position(self, lengths: np.ndarray) -> np.ndarray:
+    def _per_position(self, block: _Block, electrons: Electrons) -> np.ndarray:
+        """Return the number of electrons at each scan position of a block."""
+        lengths = np.zeros(len(block.numbers), np.int64)
+        lengths[block.usable] = electrons.lengths
         return lengths.reshape(-1, self._order.frames_per_position).sum(axis=1)
 
     def _drop_bad_frames(self) -> None:
         """Mark frames that cannot be read, count the electrons of the others, and warn."""
-        n_bad, counted = 0, [np.zeros(0, np.int64)]
-        with self._frames.session() as read:
-            for positions in self._blocks(0, self._order.n_positions):
-                numbers, usable = self._usable(positions)
-                streams = read(numbers[usable])
-                electrons = decode(streams, self._frames.code, self._camera, self._dtype)
-                self._frames.faults[numbers[usable]] = electrons.faults
-                lengths = np.zeros(len(numbers), np.int64)
-                lengths[usable] = electrons.lengths
-                counted.append(self._per_position(lengths))
-                n_bad += int(np.count_nonzero(~usable) + np.count_nonzero(electrons.faults))
+        n_bad, n_missing, counted = 0, 0, [np.zeros(0, np.int64)]
+        for block, electrons in self._decoded(0, self._order.n_positions):
+            self._frames.faults[block.readable] = electrons.faults
+            counted.append(self._per_position(block, electrons))
+            n_bad += int(np.count_nonzero(~block.usable) + np.count_nonzero(electrons.faults))
+            n_missing += int(np.count_nonzero(block.numbers >= len(self._frames)))
         self._electrons = np.concatenate(counted)
         self.metadata["skipped_frames"] = n_bad
         if n_bad:
-            missing = self._order.numbers(0, self._order.n_positions)[-1] + 1 - len(self._frames)
             warnings.warn(
-                f"{self._frames.path}: {n_bad} frames cannot be read and were dropped; "
-                f"{max(0, missing)} of them are missing at the end of the file",
+                f"{self._frames.path}: {n_bad} frames cannot be read and were dropped; {n_missing} "
+                "of them are missing at the end of the file",
                 EventWarning,
                 stacklevel=5,
             )
@@ -157,8 +169,7 @@ class FalconSource:
         """Return how many events to expect: a bound, as far as memory for it is no risk."""
         if self._electrons is not None:
             return int(self._electrons[first:last].sum())
-        numbers, usable = self._usable(range(first, last))
-        n_bytes = self._frames.n_bytes[numbers[usable]]
+        n_bytes = self._frames.n_bytes[self._block(range(first, last)).readable]
         most = self._frames.code.most_electrons(8 * n_bytes, self._camera.n_pixels)
         return int(min(most.clip(0).sum(), n_bytes.sum() // self._dtype.itemsize))
 
@@ -172,6 +183,19 @@ class FalconSource:
             f"{FAULTS[int(faults[at])]}; the file is truncated or damaged, "
             'errors="skip" drops such frames'
         )
+
+
+def _read_ahead(read: Read, blocks: Iterable[_Block]) -> Iterator[tuple[_Block, Streams]]:
+    """Iterate over blocks and their streams, reading the next while one is decoded."""
+    with ThreadPoolExecutor(1) as pool:
+        before: tuple[_Block, Future[Streams]] | None = None
+        for block in blocks:
+            coming = pool.submit(read, block.readable)
+            if before is not None:
+                yield before[0], before[1].result()
+            before = block, coming
+        if before is not None:
+            yield before[0], before[1].result()
 
 
 def settle_waste(frames: Frames) -> tuple[Code, str]:
