@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import mmap
 from collections.abc import Iterator, Mapping
 from typing import Any, Protocol
 
@@ -69,6 +70,8 @@ class EventSource(Protocol):
         """Return the electrons of every scan row, (Rx,), exactly, or None if only reading tells.
 
         With it, blocks of rows have about equal numbers of events, and `n_events` costs nothing.
+        A source that cannot tell electrons may have a method `entries_per_row`, whose numbers
+        serve for the blocks.
         """
 
 
@@ -166,7 +169,7 @@ class StreamedEventStore(EventStore):
 
     def load(self) -> EventStore:
         """Return the same events in memory."""
-        return self._source.read_rows(0, self.scan_shape[0])
+        return _copied(self._source.read_rows(0, self.scan_shape[0]))
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
@@ -193,6 +196,27 @@ class StreamedEventStore(EventStore):
         return store
 
 
+def _copied(store: EventStore) -> EventStore:
+    """Return the same events in arrays that are no maps of a file."""
+    if not any(_is_mapped(lists) for lists in (store.indptr, store.indices, store.counts)):
+        return store
+    return EventStore(
+        store.scan_shape,
+        store.detector_shape,
+        np.array(store.indptr),
+        np.array(store.indices),
+        None if store.counts is None else np.array(store.counts),
+        store.metadata,
+        trusted=True,
+    )
+
+
+def _is_mapped(array: Any) -> bool:
+    while array is not None and not isinstance(array, mmap.mmap):
+        array = getattr(array, "base", None)
+    return array is not None
+
+
 def _asked(source: EventSource, method: str) -> Any:
     """Return the answer of a method that the source may have, or None."""
     answer = getattr(source, method, None)
@@ -206,6 +230,8 @@ def _most_events_per_row(source: EventSource) -> np.ndarray:
     if isinstance(source, _Selection):
         return _most_events_per_row(source.source)[source.rows]
     per_row = source.events_per_row()
+    if per_row is None and hasattr(source, "entries_per_row"):
+        per_row = source.entries_per_row()
     return np.full(source.scan_shape[0], EVENTS_PER_BLOCK) if per_row is None else per_row
 
 

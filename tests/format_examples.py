@@ -5,6 +5,7 @@ from __future__ import annotations
 import eer_files
 import h5py
 import numpy as np
+import raw_csr_files
 import stempy_files
 
 from py4dstem_eer.events import EventStore
@@ -35,11 +36,18 @@ def write_falcon(folder, version="v1", **how):
     return path, {"scan_shape": (5, 7)}
 
 
+def write_raw_csr(folder, **how):
+    path = folder / "events.toml"
+    raw_csr_files.make(path, seed=6, **how)
+    return path, {}
+
+
 #: A function of a folder that writes an example there, with its companion files and nothing else,
 #: and returns its path and the options that it needs. One line for each new format.
 EXAMPLES = {
     "stempy": write_stempy,
     "falcon": write_falcon,
+    "raw_csr": write_raw_csr,
     "emd": write_emd,
 }
 
@@ -49,5 +57,7 @@ VARIANTS = {
     "stempy v2": ("stempy", lambda folder: write_stempy(folder, "v2", libver="latest")),
     "falcon v0": ("falcon", lambda folder: write_falcon(folder, "v0_waste")),
     "falcon v2": ("falcon", lambda f: write_falcon(f, "v2_5_1_3", n_strips=3, final_image=True)),
+    "raw_csr repeated": ("raw_csr", lambda f: write_raw_csr(f, repeat=True, shuffle=True)),
+    "raw_csr float": ("raw_csr", lambda f: write_raw_csr(f, dtypes=("<u4", ">i8", "<f4"))),
     "stempy gzip": ("stempy", lambda f: write_stempy(f, "v3", chunks=(16,), filters={"gzip": 4})),
 }

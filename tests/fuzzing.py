@@ -243,8 +243,7 @@ def attempt(sample, files, path, mem, **options):
     def read():
         with warnings.catch_warnings():
             warnings.simplefilter("error")
-            if options:
-                warnings.simplefilter("ignore", EventWarning)
+            warnings.simplefilter("ignore", EventWarning)
             store = open_events(path, sample.reader, mem=mem, **{**sample.options, **options})
             return by_rows(store) if mem == "MEMMAP" else store
 

@@ -12,10 +12,11 @@ import numpy as np
 from ..errors import CorruptFileError, EventError, EventWarning, ParameterError
 from . import gatan, hdf5
 from .options import ReaderOptions
+from .stamps import stamp_of
 from .stempy_frames import Frames, H5pyFrames, HeapFrames, Table, check_allocated, read_table
 from .stempy_header import FRAMES, POSITIONS, Header, read_header
 from .stempy_layout import Arrangement, arrange
-from .stempy_source import StempySource, stamp_of
+from .stempy_source import StempySource
 
 NAME = "stempy"
 USES = frozenset(

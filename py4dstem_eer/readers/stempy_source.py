@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import math
-import os
 import warnings
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -17,6 +15,7 @@ from ..events import EventStore
 from ..progress import track
 from . import hdf5, heap_kernels
 from .assembly import Assembly
+from .stamps import check_unchanged
 from .stempy_frames import Frames
 from .stempy_header import Header
 from .stempy_layout import Arrangement
@@ -88,7 +87,7 @@ class StempySource:
         first, last = rows.start * self.scan_shape[1], rows.stop * self.scan_shape[1]
         last = max(first, last)
         assembly = Assembly(last - first, self._capacity(first, last), self.detector_shape)
-        self._check_unchanged()
+        check_unchanged(self._header.path, self._stamp)
         with self._frames.session() as read:
             for positions in track(self._blocks(first, last), "reading events"):
                 begins = self._arrangement.first_frames(positions)
@@ -190,13 +189,6 @@ class StempySource:
             f'last, {self._header.n_frames - 1}, can be read: errors="skip" does'
         )
 
-    def _check_unchanged(self) -> None:
-        path = self._header.path
-        if not path.exists():
-            raise FileNotFoundError(f"{path} was deleted or moved after it had been opened")
-        if stamp_of(path) != self._stamp:
-            raise CorruptFileError(f"{path} has changed since it was opened; open it again")
-
 
 def _sums(lengths: np.ndarray, begins: np.ndarray) -> np.ndarray:
     """Return the sums of lengths[begins[k]:begins[k + 1]], (len(begins) - 1,) int64."""
@@ -209,9 +201,3 @@ def _sums(lengths: np.ndarray, begins: np.ndarray) -> np.ndarray:
         return used.reshape(-1, width).sum(axis=1, dtype=np.int64)
     running = np.concatenate(([0], np.cumsum(used, dtype=np.int64)))
     return running[begins[1:]] - running[begins[:-1]]
-
-
-def stamp_of(path: Path) -> tuple[int, ...]:
-    """Return what changes when a file is changed."""
-    status = os.stat(path)
-    return status.st_dev, status.st_ino, status.st_size, status.st_mtime_ns
