@@ -9,7 +9,7 @@ from typing import Any
 
 import click
 
-from .command_options import reader_options
+from .command_options import given, reader_options
 from .errors import EventError
 from .optics import POLAR_ALIASES, POLAR_SYMBOLS
 from .writers import TARGETS
@@ -74,7 +74,7 @@ def info(file: Path, **options: Any) -> None:
     """Say what is in FILE."""
     from .report import describe
 
-    click.echo(describe(file, **_given(options)))
+    click.echo(describe(file, **given(options)))
 
 
 @main.command()
@@ -99,7 +99,7 @@ def convert(source: Path, target: Path, to: str | None, **options: Any) -> None:
     from . import progress, workflow
 
     with progress.shown():
-        written = workflow.convert(source, target, to, **_given(options))
+        written = workflow.convert(source, target, to, **given(options))
     click.echo(f"wrote {target} ({written})")
 
 
@@ -124,7 +124,7 @@ def ssb(file: Path, aberrations: tuple[str, ...], **options: Any) -> None:
     from . import workflow
 
     coefficients = dict(_parse_aberration(text) for text in aberrations)
-    _report(workflow.run_ssb(file, coefficients, **_given(options)))
+    _report(workflow.run_ssb(file, coefficients, **given(options)))
 
 
 @main.command()
@@ -146,7 +146,7 @@ def dpc(file: Path, **options: Any) -> None:
     """
     from . import workflow
 
-    _report(workflow.run_dpc(file, **_given(options)))
+    _report(workflow.run_dpc(file, **given(options)))
 
 
 @main.command()
@@ -181,11 +181,6 @@ def bench(parts: tuple[str, ...], full: bool, scaling: bool, target: Path | None
     if target is not None:
         with atomic_path(target) as part:
             part.write_text(json.dumps(results, indent=1))
-
-
-def _given(options: dict[str, Any]) -> dict[str, Any]:
-    """Return the options that the user typed."""
-    return {name: value for name, value in options.items() if value is not None}
 
 
 def _parse_aberration(text: str) -> tuple[str, float]:

@@ -6,9 +6,10 @@ import dataclasses
 import inspect
 import os
 import re
+import shlex
 import types
 import typing
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ import click
 
 from .detector import Shape2D
 from .readers.options import ReaderOptions
+
+#: What "none" stands for, where None is not the default.
+_NONE = object()
 
 _CHOICES = re.compile(r"\{(.+)\}")
 
@@ -28,8 +32,17 @@ def reader_options(command: Callable[..., None]) -> Callable[..., None]:
         if field.default is not None and not isinstance(field.default, bool):
             text += f"  [default: {field.default}]"
         declaration, settings = _declared(field.name, hints[field.name], kind)
+        if field.default is not None and type(None) in _possible_types(hints[field.name]):
+            settings["callback"] = _parse_none
+            text += '  "none" is None.'
         command = click.option(declaration, default=None, help=text, **settings)(command)
     return command
+
+
+def given(options: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options that the user typed; None where that is "none"."""
+    typed = {name: value for name, value in options.items() if value is not None}
+    return {name: None if value is _NONE else value for name, value in typed.items()}
 
 
 def as_typed(name: str, value: Any) -> str:
@@ -38,7 +51,8 @@ def as_typed(name: str, value: Any) -> str:
     if isinstance(value, bool):
         return f"--{flag}" if value else _negative(flag)
     values = value if isinstance(value, (tuple, list)) else (value,)
-    return " ".join((f"--{flag}", *map(str, values)))
+    words = ("none" if word is None else shlex.quote(str(word)) for word in values)
+    return " ".join((f"--{flag}", *words))
 
 
 def _declared(name: str, hint: Any, kind: str) -> tuple[str, dict[str, Any]]:
@@ -56,6 +70,10 @@ def _declared(name: str, hint: Any, kind: str) -> tuple[str, dict[str, Any]]:
         return f"--{flag}", {"type": click.Path(path_type=Path)}
     simple = [t for t in (int, float, str) if t in possible]
     return f"--{flag}", {"type": simple[0]}
+
+
+def _parse_none(context: click.Context, parameter: click.Parameter, value: Any) -> Any:
+    return _NONE if value == "none" else value
 
 
 def _negative(flag: str) -> str:

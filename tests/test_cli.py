@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import dataclasses
 import re
+import shlex
 import subprocess
 import sys
+import typing
+from pathlib import Path
 
 import h5py
 import numpy as np
@@ -14,6 +18,8 @@ from click.testing import CliRunner
 
 from py4dstem_eer import open_events
 from py4dstem_eer.cli import main
+from py4dstem_eer.command_options import as_typed, given
+from py4dstem_eer.readers.options import ReaderOptions
 from py4dstem_eer.simulate import nanotube_phase, simulate_events
 from py4dstem_eer.writers.stempy import write_stempy
 
@@ -179,6 +185,51 @@ def test_wrong_input_is_one_clear_line(scan, arguments, words, monkeypatch):
     text = run(*(scan if a == "SCAN" else a for a in arguments), fails=True)
     assert "Traceback" not in text
     assert re.search(words, text), text
+
+
+CHOSEN = {
+    "scan_shape": (3, 4),
+    "skip_frames": 2,
+    "frames_per_position": 3,
+    "keep_flyback": False,
+    "superres": 1,
+    "errors": "skip",
+    "dm": Path("a scan.dm4"),
+    "dwell_time": 1e-6,
+    "line_start": "tdc2_rise",
+    "line_end": "tdc2_fall",
+}
+
+
+@pytest.mark.parametrize("command", ["info", "convert", "ssb", "dpc"])
+def test_every_reader_option_is_an_option_with_its_own_help(command):
+    options = {option.name: option for option in main.commands[command].params}
+    documented = ReaderOptions.__doc__
+    for field in dataclasses.fields(ReaderOptions):
+        text = options[field.name].help.split("  [default")[0].split('  "none"')[0]
+        assert text, field.name
+        assert " ".join(text.split()) in " ".join(documented.split())
+        assert options[field.name].default is None  # left to the reader
+    assert len(options) == len(main.commands[command].params)
+
+
+@pytest.mark.parametrize("name", CHOSEN)
+def test_reader_options_arrive_as_typed(name):
+    words = shlex.split(as_typed(name, CHOSEN[name]))
+    context = main.commands["info"].make_context("info", ["file.h5", *words])
+    found = given(context.params)
+    assert found.pop("file") == Path("file.h5")
+    assert found == {name: CHOSEN[name]}
+    assert getattr(ReaderOptions(**found), name) == CHOSEN[name]
+
+
+def test_options_that_may_be_none_are_typed_as_none():
+    possible = typing.get_type_hints(ReaderOptions)
+    for field in dataclasses.fields(ReaderOptions):
+        if field.default is not None and type(None) in typing.get_args(possible[field.name]):
+            words = shlex.split(as_typed(field.name, None))
+            context = main.commands["info"].make_context("info", ["file.h5", *words])
+            assert given(context.params)[field.name] is None
 
 
 def test_help_does_not_wait_for_py4dstem():

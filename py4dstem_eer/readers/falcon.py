@@ -39,6 +39,17 @@ def recognises(path: Path) -> bool:
     return is_event_tiff(path)
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Return what can be said about a file without options."""
+    pages = read_pages(path)
+    frames, has_final_image = find_frames(pages)
+    return {
+        "frames": len(frames),
+        "detector": f"{frames.shape[0]} x {frames.shape[1]} pixels (rows x columns)",
+        **read_metadata(pages, has_final_image),
+    }
+
+
 def open_source(path: Path, options: ReaderOptions) -> FalconSource:
     """Open a Falcon file for reading.
 

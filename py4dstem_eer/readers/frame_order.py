@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from ..detector import Shape2D
-from ..errors import ParameterError
+from ..errors import MissingOptionError, ParameterError
 from .options import ReaderOptions
 
 
@@ -60,13 +60,15 @@ def in_order(path: Path, n_frames: int, options: ReaderOptions, cut: bool = Fals
 
     Raises
     ------
+    MissingOptionError
+        If there is no scan shape.
     ParameterError
-        If there is no scan shape, or the frames do not fill it exactly.
+        If the frames do not fill it exactly.
     """
     per_position = options.frames_per_position or 1
     left = n_frames - options.skip_frames
     if options.scan_shape is None:
-        raise ParameterError(
+        raise MissingOptionError(
             f"{path} holds {n_frames} frames and does not say what shape the scan has; give "
             f"scan_shape=(rows, columns){_suggestion(left // per_position)}"
         )

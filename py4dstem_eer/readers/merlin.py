@@ -28,6 +28,17 @@ def recognises(path: Path) -> bool:
     return start.startswith(MAGIC) or is_companion(start)
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Return what can be said about an acquisition without options."""
+    acquisition = open_acquisition(path, skip=False)
+    rows, columns = acquisition.encoding.detector_shape
+    return {
+        "frames": acquisition.n_frames,
+        "detector": f"{rows} x {columns} pixels (rows x columns)",
+        **_described(acquisition),
+    }
+
+
 def open_source(path: Path, options: ReaderOptions) -> MerlinSource:
     """Open a Merlin acquisition for reading.
 

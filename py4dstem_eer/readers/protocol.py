@@ -28,6 +28,10 @@ class Reader(Protocol):
     """What the module of a format offers.
 
     Everything it imports beyond NumPy, h5py and this package belongs inside functions.
+
+    A module may have a function ``peek(path)`` too, which returns a mapping of what can be said
+    about a file without options; `py4dstem-eer info` shows it where `open_source` raises a
+    MissingOptionError.
     """
 
     #: The name of the format; that of the entry point.
@@ -72,6 +76,8 @@ class Reader(Protocol):
 
         Raises
         ------
+        MissingOptionError
+            If an option is needed that only the user knows; name it as ``option=``.
         ParameterError
             If the options do not fit the file; say which would.
         FormatError

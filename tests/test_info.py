@@ -1,0 +1,236 @@
+"""What `py4dstem-eer info` says, and what it reads for that."""
+
+from __future__ import annotations
+
+import re
+import shlex
+
+import numpy as np
+import py4DSTEM
+import pytest
+import stempy_files
+from click.testing import CliRunner
+from format_examples import EXAMPLES
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from py4dstem_eer import EventStore, SparseDataCube, open_events, summary
+from py4dstem_eer.cli import main
+from py4dstem_eer.errors import MissingOptionError
+from py4dstem_eer.readers import FORMATS
+from py4dstem_eer.readers.emd import EmdSource
+from py4dstem_eer.readers.stempy_source import StempySource
+from py4dstem_eer.streams import StreamedEventStore
+from py4dstem_eer.summary import count_electrons, histogram
+
+
+def info(*arguments, fails=False):
+    result = CliRunner().invoke(main, ["info", *(str(a) for a in arguments)])
+    assert (result.exit_code != 0) == fails, result.output
+    assert not fails or isinstance(result.exception, SystemExit), result.exception
+    return result.output
+
+
+def value(text, name):
+    return re.search(rf"^{re.escape(name)}: +(.*)$", text, re.MULTILINE)[1]
+
+
+def typed(options):
+    words = []
+    for name, option in options.items():
+        option = option if isinstance(option, tuple) else (option,)
+        words += [f"--{name.replace('_', '-')}", *map(str, option)]
+    return words
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name in EXAMPLES])
+def test_every_format_is_described(tmp_path, name):
+    path, options = EXAMPLES[name](tmp_path)
+    text = info(path, *typed(options))
+    events = open_events(path, **options)
+    rx, ry, qx, qy = events.shape
+    assert value(text, "format").split(",")[0] == name
+    assert value(text, "scan") == f"{rx} x {ry} positions (rows x columns)"
+    assert value(text, "detector") == f"{qx} x {qy} pixels (rows x columns)"
+    found = int(re.search(r"[\d,]+", value(text, "electrons"))[0].replace(",", ""))
+    if not value(text, "electrons").startswith("about"):
+        assert found == events.n_events
+    looked_at = int(re.match(r"[\d,]+", value(text, "patterns"))[0].replace(",", ""))
+    bars = re.findall(r"^ {4}.*? ([\d,]+)$", text, re.MULTILINE)
+    assert sum(int(n.replace(",", "")) for n in bars) == looked_at
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name in EXAMPLES])
+def test_the_next_command_is_one_that_runs(tmp_path, name):
+    path, options = EXAMPLES[name](tmp_path)
+    command = value(info(path, *typed(options)), "next").split("   (")[0]
+    program, method, *arguments = shlex.split(command)
+    assert program == "py4dstem-eer"
+    context = main.commands[method].make_context(method, arguments)
+    assert context.params["file"] == path
+    for option, chosen in options.items():
+        assert context.params[option] == chosen
+    assert context.params["semiangle_cutoff"] == 25
+
+
+@pytest.mark.parametrize("layout", stempy_files.LAYOUTS)
+def test_stempy_tables_tell_the_electrons_of_every_pattern(tmp_path, layout, monkeypatch):
+    path = tmp_path / "events.h5"
+    stempy_files.make(path, layout, seed=5)
+    events = open_events(path)
+    expected = [
+        int(events.pattern(*divmod(p, events.scan_shape[1])).sum())
+        for p in range(events.n_patterns)
+    ]
+    monkeypatch.setattr(StempySource, "read_rows", None)
+    streamed = open_events(path, mem="MEMMAP")
+    np.testing.assert_array_equal(streamed.events_per_pattern(), expected)
+    part = np.reshape(expected, events.scan_shape)[1:, ::2]
+    np.testing.assert_array_equal(streamed[1:, ::2].events_per_pattern(), part.ravel())
+    assert streamed[1:, ::2].n_events == part.sum()
+    assert f"{sum(expected):,};" in value(info(path), "electrons")
+    text = info(path, "--no-flyback")
+    assert f"{np.reshape(expected, events.scan_shape)[:, :-1].sum():,};" in value(text, "electrons")
+    assert "--no-flyback" in value(text, "next")
+
+
+def make_emd(path, data, **calibration):
+    cube = SparseDataCube.from_dense(data)
+    for name, setting in calibration.items():
+        getattr(cube.calibration, f"set_{name}")(setting)
+    py4DSTEM.save(str(path), cube)
+
+
+def test_emd_without_reading_events(tmp_path, monkeypatch):
+    data = np.random.default_rng(0).integers(0, 2, (6, 5, 8, 9))
+    data[2, 3] = 0
+    make_emd(tmp_path / "cube.h5", data, R_pixel_size=0.2, R_pixel_units="nm")
+    monkeypatch.setattr(EmdSource, "read_rows", None)
+    text = info(tmp_path / "cube.h5")
+    assert value(text, "electrons") == f"{data.sum():,}; {data.sum() / 30:.1f} per pattern"
+    assert value(text, "patterns") == "30; 1 empty"
+    assert value(text, "dose") == f"{data.sum() / 30 / 4:,.4g} electrons/Å² (scan step 2 Å)"
+    assert value(text, "R_pixel_size") == "0.2 nm"
+    assert "--force-scan-sampling" not in value(text, "next")
+    cropped = open_events(tmp_path / "cube.h5", mem="MEMMAP", keep_flyback=False)
+    np.testing.assert_array_equal(cropped.events_per_row(), data[:, :-1].sum(axis=(1, 2, 3)))
+
+
+def test_emd_with_counts_is_counted_and_looked_at(tmp_path, monkeypatch):
+    data = np.random.default_rng(0).poisson(0.4, (7, 5, 8, 9))
+    make_emd(tmp_path / "cube.h5", data)
+    monkeypatch.setattr(summary, "_GLANCE", -1.0)  # one row
+    text = info(tmp_path / "cube.h5")
+    assert value(text, "electrons").startswith(f"{data.sum():,};")
+    assert value(text, "patterns").startswith("5 of 35 looked at")
+    first = data[0].sum(axis=(1, 2))
+    assert value(text, "electrons per pattern").startswith(f"from {first.min()} to {first.max()},")
+
+
+def test_missing_frames_are_told_from_empty_ones(tmp_path):
+    path = tmp_path / "events.h5"
+    stempy_files.make(path, "v2", seed=5)
+    events = open_events(path)
+    with stempy_files.h5py.File(path) as file:
+        there = set(file["electron_events/scan_positions"][:].tolist())
+    missing = events.n_patterns - len(there)
+    words = "each has its frame" if missing == 0 else f"{missing} of them without a frame"
+    assert words in value(info(path), "patterns")
+    stempy_files.make(tmp_path / "v3.h5", "v3", seed=5)
+    assert "frame" not in value(info(tmp_path / "v3.h5"), "patterns")
+
+
+class Untold:
+    """A source that only reading tells about."""
+
+    metadata, nbytes, count_dtype = {}, 0, np.dtype(np.uint8)
+
+    def __init__(self, data):
+        self.data, self.scan_shape, self.detector_shape = data, data.shape[:2], data.shape[2:]
+        self.rows = []
+
+    def events_per_row(self):
+        return None
+
+    def read_rows(self, start, stop):
+        self.rows.append((start, stop))
+        return EventStore.from_dense(self.data[start:stop])
+
+
+def test_a_glance_reads_some_rows_and_estimates_the_rest(monkeypatch):
+    data = np.random.default_rng(0).poisson(0.4, (9, 4, 5, 6))
+    source = Untold(data)
+    everything = count_electrons(StreamedEventStore(source), 1)
+    assert everything.exact
+    assert everything.total == data.sum()
+    assert sorted(source.rows) == [(n, n + 1) for n in range(9)]
+    early = [row for row, _ in source.rows[:3]]
+    assert max(early) - min(early) >= 4  # spread over the scan
+    monkeypatch.setattr(summary, "_GLANCE", -1.0)
+    part = count_electrons(StreamedEventStore(Untold(data)), 1)
+    np.testing.assert_array_equal(part.per_pattern, data[0].sum(axis=(1, 2)))
+    assert not part.exact
+    assert part.total == round(data[0].sum() * 9)
+
+
+def test_rows_too_large_for_a_glance_are_not_read():
+    source = Untold(np.zeros((2, 4, 5, 6), int))
+    unknown = count_electrons(StreamedEventStore(source), 2**40)
+    assert (unknown.total, len(unknown.per_pattern), source.rows) == (None, 0, [])
+    empty = count_electrons(StreamedEventStore(Untold(np.zeros((0, 4, 5, 6), int))), 10)
+    assert len(empty.per_pattern) == 0
+
+
+@settings(max_examples=60, deadline=None)
+@given(st.lists(st.integers(0, 10**6), min_size=1, max_size=60))
+def test_histograms_count_every_pattern_once(values):
+    head, *lines = histogram(np.array(values)).split("\n")
+    assert head.startswith(f"from {min(values):,} to {max(values):,},")
+    assert 1 <= len(lines) <= 8
+    total = 0
+    for line in lines:
+        numbers = [int(n.replace(",", "")) for n in re.findall(r"[\d,]+", line)]
+        low, high, count = numbers if len(numbers) == 3 else (numbers[0], numbers[0], numbers[1])
+        assert count == sum(low <= v <= high for v in values)
+        total += count
+    assert total == len(values)
+    longest = max(lines, key=lambda line: int(line.split()[-1].replace(",", "")))
+    assert longest.count("█") == 40
+
+
+def test_what_is_missing_is_named_with_what_is_known(tmp_path):
+    path, _ = EXAMPLES["falcon"](tmp_path)
+    with pytest.raises(MissingOptionError):
+        open_events(path)
+    text = info(path, "--superres", "1")
+    assert value(text, "format") == "falcon"
+    assert int(value(text, "frames")) == 35
+    assert re.fullmatch(r"\d+ x \d+ pixels \(rows x columns\)", value(text, "detector"))
+    assert "scan_shape=(rows, columns)" in value(text, "missing")
+    command = f"py4dstem-eer info {path} --superres 1 --scan-shape ROWS COLUMNS"
+    assert value(text, "next") == command
+    assert "35" in info(path, "--scan-shape", "9", "9", fails=True)  # wrong, rather than missing
+
+
+def test_a_stempy_file_without_its_scan(tmp_path):
+    path = tmp_path / "events.h5"
+    stempy_files.make(path, "v3", seed=5)
+    with stempy_files.h5py.File(path, "a") as file:
+        for name in ("Nx", "Ny"):
+            del file["electron_events/scan_positions"].attrs[name]
+    assert "--scan-shape ROWS COLUMNS" in value(info(path), "next")
+
+
+def test_dense_files_are_sent_to_convert(tmp_path):
+    py4DSTEM.save(str(tmp_path / "dense.h5"), py4DSTEM.DataCube(np.zeros((2, 3, 4, 5))))
+    text = info(tmp_path / "dense.h5", fails=True)
+    assert f"py4dstem-eer convert {tmp_path / 'dense.h5'} OUT.h5" in text
+
+
+def test_long_metadata_are_cut_and_files_with_spaces_quoted(tmp_path):
+    events = EventStore.from_dense(np.ones((2, 3, 4, 5), int), {"notes": "many words " * 99})
+    path = tmp_path / "a scan.h5"
+    SparseDataCube(events).export(path)
+    text = info(path)
+    assert len(value(text, "notes")) == 120
+    assert shlex.split(value(text, "next").split("   (")[0])[2] == str(path)
