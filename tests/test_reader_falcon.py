@@ -14,6 +14,7 @@ from eer_files import VERSIONS, Frame
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from py4dstem_eer.bench import falcon as bench
 from py4dstem_eer.errors import (
     CorruptFileError,
     EventError,
@@ -188,6 +189,15 @@ def test_blocks_smaller_than_a_row(path, monkeypatch):
     np.testing.assert_array_equal(to_dense(open_events(path, scan_shape=SCAN)), truth)
     part = open_events(path, scan_shape=SCAN, mem="MEMMAP").read_rows(1, 3)
     np.testing.assert_array_equal(to_dense(part), truth[1:3])
+
+
+def test_a_bad_frame_in_a_later_block(path, monkeypatch):
+    monkeypatch.setattr(falcon_source, "_BYTES_PER_READ", 100)
+    good = eer_files.encode(Frame(*np.full((3, 1), 2)), SHAPE, "v1")
+    write_streams(path, [good] * 30 + [b"\xff" * 8] + [good] * 4)
+    with pytest.raises(CorruptFileError, match="frame 30 of 35"):
+        open_events(path, scan_shape=SCAN)
+    assert skipping(path).n_events == 34
 
 
 # options
@@ -694,3 +704,16 @@ def test_every_single_byte_may_be_wrong(path):
             except EventError as error:
                 outcomes.add(type(error).__name__)
     assert {"read", "CorruptFileError", "FormatError"} <= outcomes
+
+
+def test_the_benchmark_measures_what_is_right(path, monkeypatch):
+    monkeypatch.setattr(bench, "_SIDE", 200)
+    monkeypatch.setattr(bench, "_ELECTRONS", 500)
+    frame = bench._encode(np.random.default_rng(3))
+    flat = np.unique(np.random.default_rng(3).integers(0, 200**2, 500))
+    bench._write(path, [frame.stream] * 6, 200)
+    store = open_events(path, scan_shape=(2, 3))
+    np.testing.assert_array_equal(store.indices, np.tile(flat, 6))
+    rows = list(bench.rows(full=False))
+    assert all(row.ours > 0 for row in rows)
+    assert rows[0].floor > 0

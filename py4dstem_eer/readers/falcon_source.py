@@ -125,7 +125,9 @@ class FalconSource:
         ranges = self._blocks(first, last)
         blocks = track(map(self._block, ranges), "reading events", len(ranges))
         with self._frames.session() as read:
-            for block, streams in _read_ahead(read, blocks):
+            # a thread for a single block would only take time to start
+            ahead = _read_ahead(read, blocks) if len(ranges) > 1 else _read_each(read, blocks)
+            for block, streams in ahead:
                 yield block, decode(streams, self._frames.code, self._camera, self._dtype)
 
     def _block(self, positions: range) -> _Block:
@@ -183,6 +185,10 @@ class FalconSource:
             f"{FAULTS[int(faults[at])]}; the file is truncated or damaged, "
             'errors="skip" drops such frames'
         )
+
+
+def _read_each(read: Read, blocks: Iterable[_Block]) -> Iterator[tuple[_Block, Streams]]:
+    return ((block, read(block.readable)) for block in blocks)
 
 
 def _read_ahead(read: Read, blocks: Iterable[_Block]) -> Iterator[tuple[_Block, Streams]]:
