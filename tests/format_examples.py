@@ -7,6 +7,7 @@ import h5py
 import numpy as np
 import raw_csr_files
 import stempy_files
+import tpx3_files
 
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.writers.emd import write_events
@@ -42,12 +43,23 @@ def write_raw_csr(folder, **how):
     return path, {}
 
 
+def write_tpx3(folder, chips=(0,), marks=True, **options):
+    path = folder / "events.tpx3"
+    scan = tpx3_files.Scan((5, 7), chips, per_line=20, seed=9)
+    rng = np.random.default_rng(9)
+    packets = tpx3_files.shuffled(scan.packets(marks), 500, rng)
+    times = [(chip, word) for chip in chips for word in tpx3_files.heartbeat(scan.starts[0] // 6)]
+    path.write_bytes(tpx3_files.stream([*times, *packets]))
+    return path, {"scan_shape": (5, 7), **options}
+
+
 #: A function of a folder that writes an example there, with its companion files and nothing else,
 #: and returns its path and the options that it needs. One line for each new format.
 EXAMPLES = {
     "stempy": write_stempy,
     "falcon": write_falcon,
     "raw_csr": write_raw_csr,
+    "tpx3": write_tpx3,
     "emd": write_emd,
 }
 
@@ -59,5 +71,8 @@ VARIANTS = {
     "falcon v2": ("falcon", lambda f: write_falcon(f, "v2_5_1_3", n_strips=3, final_image=True)),
     "raw_csr repeated": ("raw_csr", lambda f: write_raw_csr(f, repeat=True, shuffle=True)),
     "raw_csr float": ("raw_csr", lambda f: write_raw_csr(f, dtypes=("<u4", ">i8", "<f4"))),
+    "tpx3 quad": ("tpx3", lambda f: write_tpx3(f, (0, 1, 2, 3), cluster_radius=1, superres=1)),
+    "tpx3 clock": ("tpx3", lambda f: write_tpx3(f, marks=False, dwell_time=250e-9)),
+    "tpx3 dwell": ("tpx3", lambda f: write_tpx3(f, dwell_time=250e-9, scan_shape=None)),
     "stempy gzip": ("stempy", lambda f: write_stempy(f, "v3", chunks=(16,), filters={"gzip": 4})),
 }

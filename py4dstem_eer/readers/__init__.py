@@ -20,6 +20,7 @@ FORMATS: dict[str, str] = {
     "stempy": "py4dstem_eer.readers.stempy",
     "falcon": "py4dstem_eer.readers.falcon",
     "merlin": "py4dstem_eer.readers.merlin",
+    "tpx3": "py4dstem_eer.readers.tpx3",
     "raw_csr": "py4dstem_eer.readers.raw_csr",
     "emd": "py4dstem_eer.readers.emd",
 }

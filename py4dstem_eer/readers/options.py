@@ -44,8 +44,15 @@ class ReaderOptions:
         Gatan .dm3 or .dm4 file recorded with the scan, for its calibration.
     dwell_time : float, optional
         Time on each scan position [s].
-    line_start, line_end : str
-        Clock edges that mark a scan line, one of `LINE_MARKS`.
+    line_start, line_end : str or None
+        Clock edges that mark a scan line, of `LINE_MARKS`. `line_end=None`: lines are marked at
+        their start only; `line_start=None`: not at all, positions follow from the time alone.
+    scan_start : float, optional
+        When a scan without line marks starts, after the shutter opens or else the first hit [s].
+    cluster_radius : int
+        Hits this near [px] along both axes, and in time, are one electron; 0: hits are events.
+    cluster_time : float, optional
+        Time between such hits at most [s]. Default: 100 ns.
     """
 
     scan_shape: Shape2D | None = None
@@ -57,8 +64,11 @@ class ReaderOptions:
     errors: str = "raise"
     dm: str | os.PathLike[str] | None = None
     dwell_time: float | None = None
-    line_start: str = "tdc1_rise"
-    line_end: str = "tdc1_fall"
+    line_start: str | None = "tdc1_rise"
+    line_end: str | None = "tdc1_fall"
+    scan_start: float | None = None
+    cluster_radius: int = 0
+    cluster_time: float | None = None
 
     def __post_init__(self) -> None:
         """Check every value, and convert it where two types mean the same."""
@@ -72,12 +82,16 @@ class ReaderOptions:
         if not isinstance(self.keep_flyback, (bool, np.bool_)):
             raise ParameterError(f"keep_flyback is {self.keep_flyback!r}; give True or False")
         _parse_choice("errors", self.errors, ("raise", "skip"))
-        _parse_choice("line_start", self.line_start, LINE_MARKS)
-        _parse_choice("line_end", self.line_end, LINE_MARKS)
+        _parse_choice("line_start", self.line_start, (*LINE_MARKS, None))
+        _parse_choice("line_end", self.line_end, (*LINE_MARKS, None))
         _parse_path("dm", self.dm)
         if not isinstance(self.defects, np.ndarray):
             _parse_path("defects", self.defects)
         _parse_time("dwell_time", self.dwell_time)
+        _parse_time("cluster_time", self.cluster_time)
+        _parse_moment("scan_start", self.scan_start)
+        radius = _parse_whole("cluster_radius", self.cluster_radius, 0)
+        object.__setattr__(self, "cluster_radius", radius)
 
     @property
     def skips_errors(self) -> bool:
@@ -139,9 +153,11 @@ def _parse_whole(name: str, value: Any, smallest: int) -> int:
     return int(value)
 
 
-def _parse_choice(name: str, value: Any, choices: tuple[str, ...]) -> None:
+def _parse_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> None:
     if value not in choices:
-        raise ParameterError(f"{name} is {value!r}; it must be one of {', '.join(choices)}")
+        raise ParameterError(
+            f"{name} is {value!r}; it must be one of {', '.join(map(str, choices))}"
+        )
 
 
 def _parse_path(name: str, value: Any) -> None:
@@ -154,3 +170,10 @@ def _parse_time(name: str, value: Any) -> None:
         return
     if not isinstance(value, (int, float, np.number)) or not (math.isfinite(value) and value > 0):
         raise ParameterError(f"{name} is {value!r}; give a positive time [s]")
+
+
+def _parse_moment(name: str, value: Any) -> None:
+    if value is None:
+        return
+    if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
+        raise ParameterError(f"{name} is {value!r}; give a time [s]")

@@ -1,0 +1,226 @@
+"""Hits of a Timepix3 stream put into scan positions: counted first, then sorted in."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+
+from ..detector import Shape2D
+from ..device import kernel, scalar_function
+from . import tpx3_packets as packets
+from .tpx3_scan import Schedule
+from .tpx3_time import B_AT, B_CHIP, B_FIRST, B_LAST, B_LEFT, B_WORDS
+
+_MASK = (1 << packets.HIT_BITS) - 1
+
+#: Why events are in no pattern, columns of a tally.
+BEFORE, FLYBACK, AFTER = range(3)
+N_REASONS = 3
+
+# what `places` holds
+_PARTS, _COLUMNS, _WIDTH, _KEPT, _FIRST, STRIDE = range(6)
+
+
+@dataclass(frozen=True, eq=False)
+class Target:
+    """Where hits go: scan positions and pixels of the assembled detector.
+
+    Attributes
+    ----------
+    schedule : Schedule
+    n_chips : int
+        1 or 4.
+    """
+
+    schedule: Schedule
+    n_chips: int
+
+    @property
+    def detector_shape(self) -> Shape2D:
+        """Rows and columns of the assembled detector."""
+        side = packets.SIDE * (1 if self.n_chips == 1 else 2)
+        return side, side
+
+    def tables(self, first: int) -> tuple[np.ndarray, ...]:
+        """Return what kernels need, counting kept positions from `first` on."""
+        plan = self.schedule
+        numbers = (plan.parts, plan.columns, plan.scan_shape[1], plan.kept_columns, first)
+        places = np.array([*numbers, self.detector_shape[1]], np.int64)
+        return plan.starts, plan.stops, plan.spans, places, self._chips
+
+    @cached_property
+    def _chips(self) -> np.ndarray:
+        """Sign and flat index of pixel (0, 0) of every chip number, (MOST_CHIPS, 2) int64."""
+        stride = self.detector_shape[1]
+        if self.n_chips == 1:
+            return np.array([(1, 0)] * packets.MOST_CHIPS, np.int64)
+        return np.array([(sign, r * stride + c) for sign, r, c in packets.QUAD], np.int64)
+
+
+class HitSorter:
+    """Takes each hit for an event.
+
+    Parameters
+    ----------
+    target : Target
+    """
+
+    margins = (0, 0)
+
+    def __init__(self, target: Target) -> None:
+        self.facts: dict[str, Any] = {"events": "hits"}
+        self.detector_shape = target.detector_shape
+        self._target = target
+
+    def sort(
+        self,
+        words: np.ndarray,
+        blocks: np.ndarray,
+        bounds: np.ndarray,
+        first: int,
+        filled: np.ndarray,
+        indptr: np.ndarray | None = None,
+        out: np.ndarray | None = None,
+    ) -> np.ndarray:
+        """Count the hits of scan positions, and sort them in if there is a place to put them.
+
+        Parameters
+        ----------
+        words : (n,) int64
+        blocks : (b, BLOCK_COLUMNS) int64
+            B_AT counts words.
+        bounds : (parts + 1,) int64
+            Spans of time that are worked on at once; a position is in one of them only [ticks].
+        first : int
+            Kept position that `filled` begins with.
+        filled : (positions,) uint32
+            Increased by the hits of each position.
+        indptr : (positions + 1,) int64, optional
+        out : (entries,) uint16 or uint32, optional
+            Filled with flat detector indices, as far as indptr gives room.
+
+        Returns
+        -------
+        tally : (N_REASONS,) int64
+            Hits that are in no pattern.
+        """
+        tally = np.zeros((len(bounds) - 1, N_REASONS), np.int64)
+        tables = self._target.tables(first)
+        _sort_part.on_cpu(len(tally), words, blocks, bounds, *tables, filled, indptr, out, tally)
+        return tally.sum(axis=0)
+
+
+@kernel
+def _sort_part(
+    part, words, blocks, bounds, starts, stops, spans, places, chips, filled, indptr, out, tally
+):  # fmt: skip
+    """Put the hits of bounds[part] <= t < bounds[part + 1] into their positions."""
+    low, high = steps(bounds[part]), steps(bounds[part + 1])
+    lost = np.zeros(N_REASONS, np.int64)
+    line, position, reason = np.int64(0), np.int64(-1), BEFORE
+    # hits follow one another in time, mostly: what holds for one holds for the next few
+    since, until = high, low
+    for b in range(len(blocks)):
+        first = blocks[b, B_FIRST]
+        if blocks[b, B_LAST] < low or first >= high:
+            continue
+        at, stop = blocks[b, B_AT], blocks[b, B_AT] + blocks[b, B_WORDS]
+        left, chip = blocks[b, B_LEFT], blocks[b, B_CHIP]
+        while at < stop:
+            if left == 0:
+                left, chip = packets.chunk_words(words[at]), packets.chunk_chip(words[at])
+                at += 1
+                continue
+            end = min(stop, at + left)
+            for word in words[at:end] if chip < packets.MOST_CHIPS else words[:0]:
+                if packets.kind(word) != packets.HIT:
+                    continue
+                time = time_in_block(word, first)
+                if time < since or time >= until:
+                    if time < low or time >= high:
+                        continue
+                    line = find_line(time * packets.TICKS_PER_STEP, line, starts)
+                    position, reason, since, until = locate(
+                        time * packets.TICKS_PER_STEP, line, starts, stops, spans, places
+                    )
+                    if position >= len(filled):
+                        position = np.int64(-1)
+                if position < 0:
+                    lost[reason] += 1
+                    continue
+                if out is not None:
+                    entry = indptr[position] + filled[position]
+                    if entry < indptr[position + 1]:
+                        row, column = packets.hit_pixel(word)
+                        index = row * places[STRIDE] + column
+                        out[entry] = chips[chip, 1] + chips[chip, 0] * index
+                filled[position] += 1
+            left -= end - at
+            at = end
+    tally[part] = lost
+
+
+@scalar_function
+def steps(ticks):
+    """Return the first step at or after a tick."""
+    return -(-ticks // packets.TICKS_PER_STEP)
+
+
+@scalar_function
+def time_in_block(word, first):
+    """Return the time of a hit in a block that starts at `first` [steps]."""
+    return first + ((packets.hit_time(word) - first) & _MASK)
+
+
+@scalar_function
+def find_line(time, line, starts):
+    """Return the last line that starts at or before `time`, -1 if none; near `line` mostly."""
+    last = len(starts) - 1
+    for near in (line, line + 1):
+        begun = 0 <= near <= last and starts[near] <= time
+        if begun and (near == last or time < starts[near + 1]):
+            return near
+    return np.int64(np.searchsorted(starts, time, side="right")) - 1
+
+
+@scalar_function
+def locate(time, line, starts, stops, spans, places):
+    """Find the kept position of a time [ticks] in a line.
+
+    Returns
+    -------
+    position : int
+        From places[_FIRST] on; -1 if there is none.
+    reason : int
+        Why not.
+    since, until : int
+        Span of time for which the same holds [steps].
+    """
+    if line < 0:
+        return np.int64(-1), BEFORE, time // packets.TICKS_PER_STEP, steps(starts[0])
+    start, stop, span = starts[line], stops[line], spans[line]
+    last = line == len(starts) - 1
+    if time >= stop:
+        until = time + packets.TICKS_PER_STEP if last else starts[line + 1]
+        return np.int64(-1), AFTER if last else FLYBACK, steps(stop), steps(until)
+    parts, width = places[_PARTS], places[_WIDTH]
+    column = _quotient((time - start) * parts, span)
+    since = start + _quotient(column * span + parts - 1, parts)
+    until = min(stop, start + _quotient((column + 1) * span + parts - 1, parts))
+    position = line * places[_COLUMNS] + column
+    if places[_KEPT] < width and position % width >= places[_KEPT]:
+        return np.int64(-1), FLYBACK, steps(since), steps(until)
+    position = position // width * places[_KEPT] + position % width
+    return position - places[_FIRST], FLYBACK, steps(since), steps(until)
+
+
+@scalar_function
+def _quotient(numerator, denominator):
+    """Return numerator // denominator of positive numbers: a division of floats, put right."""
+    quotient = np.int64(np.float64(numerator) / np.float64(denominator))
+    if quotient * denominator > numerator:
+        return quotient - 1
+    return quotient + 1 if (quotient + 1) * denominator <= numerator else quotient
