@@ -61,7 +61,7 @@ def write_raw_csr(
     kept = events.metadata if metadata is None else metadata
     text = event_layout.dump_acquisition({k: v for k, v in kept.items() if k not in _NOT_KEPT})
     names, replaced = _free_names(path), _own_arrays(path)
-    with atomic_path(path) as part, _removed_on_error(path, names), contextlib.ExitStack() as stack:
+    with _removed_on_error(path, names), atomic_path(path) as part, contextlib.ExitStack() as stack:
         parts = [stack.enter_context(atomic_path(path.with_name(name))) for name in names]
         dtypes = _write_arrays(parts, events)
         part.write_text(_toml(events, names, dtypes, text), encoding="utf-8")
