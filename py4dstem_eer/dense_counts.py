@@ -10,6 +10,7 @@ import numpy as np
 
 from .errors import ParameterError
 from .event_lists import count_dtype, index_dtype, smallest_counts
+from .parameters import parse_real
 
 #: Most electrons that one pixel of one pattern can hold.
 LARGEST_COUNT = 2**32 - 1
@@ -28,15 +29,7 @@ def parse_threshold(threshold: Any) -> float | None:
     ParameterError
         If it is not a positive, finite number, or None.
     """
-    if threshold is None:
-        return None
-    number = isinstance(threshold, (int, float, np.number)) and not isinstance(threshold, bool)
-    if not number or not (math.isfinite(threshold) and threshold > 0):
-        raise ParameterError(
-            f"threshold is {threshold!r}; give the smallest value of a pixel that is one electron, "
-            "a positive number"
-        )
-    return float(threshold)
+    return None if threshold is None else parse_real(threshold, "threshold", above=0)
 
 
 def row_lists(array: Any, row: int, threshold: float | None = None) -> Lists:

@@ -11,7 +11,7 @@ from .errors import CalibrationError, FormatError, ParameterError
 from .methods.overview import overview
 from .optics import parse_semiangle
 from .progress import shown
-from .readers import ANY_FORMAT, FORMATS, detect
+from .readers import ANY_FORMAT, detect, format_names
 from .writers import target_format
 from .writers.atomic import atomic_path
 
@@ -49,7 +49,9 @@ def convert(
         What was written.
     """
     _check_not_source(source, target)
-    kind = options.get("format") or detect(source)
+    kind = options.get("format")
+    if kind in (None, ANY_FORMAT):
+        kind = detect(source) or kind
     shared = "stempy" if kind == "emd" else "emd"
     target_format(target, to, shared)  # refuses before anything is opened
     cube = _open_any(source, kind, threshold, options)
@@ -63,7 +65,7 @@ def _open_any(
     source: Path, kind: str | None, threshold: float | None, options: dict[str, Any]
 ) -> Any:
     """Open events or dense patterns as a cube that stays on the disk."""
-    if kind in (*FORMATS, ANY_FORMAT):
+    if kind in (ANY_FORMAT, *format_names()):
         if threshold is not None:
             raise ParameterError(
                 f"threshold={threshold} means nothing for {source}: it holds electron events"

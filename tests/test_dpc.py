@@ -284,6 +284,8 @@ def test_tiny_scans_and_empty_fields(method, shape):
     ("arguments", "match"),
     [
         ({"low_pass": -1}, "low_pass is -1"),
+        ({"low_pass": "1"}, "low_pass is '1'"),
+        ({"high_pass": None}, "high_pass is None"),
         ({"high_pass": np.nan}, "high_pass is nan"),
         ({"boundary": "open"}, "'open'"),
         ({"boundary": "zero", "padding_factor": 0.5}, "padding_factor is 0.5"),
@@ -302,7 +304,12 @@ def test_wrong_parameters(arguments, match):
     [
         (lambda: Descent(step_size=-0.5), "step_size is -0.5"),
         (lambda: Descent(step_size=np.inf), "step_size is inf"),
+        (lambda: Descent(step_size="0.5"), "step_size is '0.5'"),
+        (lambda: Descent(stopping_criterion=True), "stopping_criterion is True"),
         (lambda: Descent(max_iter=0), "max_iter is 0"),
+        (lambda: Descent(padding_factor="2"), "padding_factor is '2'"),
+        (lambda: Filters(butterworth_order="2"), "butterworth_order is '2'"),
+        (lambda: Filters(q_highpass="0.1"), "q_highpass is '0.1'"),
         (lambda: Descent(max_iter=2.5), "max_iter is 2.5"),
         (lambda: Descent(padding_factor=0.9), "padding_factor is 0.9"),
         (lambda: Filters(q_lowpass=-1), "q_lowpass is -1"),

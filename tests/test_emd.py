@@ -502,3 +502,12 @@ def test_files_that_are_no_files_of_ours(tmp_path, saved):
     with h5py.File(with_link, "a") as file:
         file["datacube_root/gone"] = h5py.SoftLink("/nowhere")
     assert open_events(with_link).n_events == counts().sum()
+
+
+@pytest.mark.parametrize("method", ["EventDPC", "EventSSB"])
+def test_saving_a_reconstruction_says_how_its_results_are_saved(tmp_path, method):
+    cube = SparseDataCube.from_dense(np.ones((3, 4, 5, 6), np.uint8))
+    made = getattr(py4DSTEM.process.phase, method)(energy=80e3, datacube=cube, verbose=False)
+    with pytest.raises(ParameterError, match=f"{method} is no data to save; save one result"):
+        py4DSTEM.save(str(tmp_path / "out.h5"), made)
+    assert not list(tmp_path.iterdir())

@@ -299,6 +299,9 @@ class TestFigures:
         ({"rotation_angles_deg": np.arange(10)}, "closed form"),
         ({"padding_factor": 0.1}, "padding_factor"),
         ({"force_com_rotation": np.inf}, "force_com_rotation"),
+        ({"force_com_rotation": "30"}, "force_com_rotation is '30'"),
+        ({"padding_factor": "2"}, "padding_factor is '2'"),
+        ({"force_scan_sampling": "0.3"}, "force_scan_sampling is '0.3'"),
         ({"force_com_shifts": (np.nan, 0)}, "force_com_shifts"),
         ({"force_com_shifts": (np.zeros((2, 2)), np.zeros((2, 2)))}, "force_com_shifts"),
         ({"force_com_shifts": 3}, "pair"),
@@ -320,6 +323,8 @@ def test_wrong_preprocess_arguments(scan, arguments, match):
     [
         ({"method": "magic"}, "'magic'"),
         ({"step_size": -0.1}, "step_size"),
+        ({"low_pass": "0.1"}, "low_pass is '0.1'"),
+        ({"method": "iterative", "step_size": "0.5"}, "step_size is '0.5'"),
         ({"max_iter": 0}, "max_iter"),
         ({"q_lowpass": np.inf}, "q_lowpass"),
         ({"low_pass": np.nan}, "low_pass"),

@@ -14,7 +14,7 @@ PACKAGE = Path(__file__).parents[1] / "py4dstem_eer"
 #: Rooms from the ground up; each may import itself and those before it.
 ROOMS = (
     ("errors", "progress", "memory"),
-    ("device",),
+    ("device", "parameters"),
     ("optics",),
     ("detector", "event_lists", "event_layout", "dense_counts"),
     ("events", "streams", "summary"),

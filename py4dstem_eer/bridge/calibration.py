@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import math
-
 import numpy as np
 from py4DSTEM.data import Calibration
 
 from ..errors import CalibrationError, ParameterError
 from ..optics import wavelength
+from ..parameters import parse_real
 
 _ANGSTROM_PER_UNIT = {"A": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01}
 
@@ -113,6 +112,4 @@ def _from_mrad(angle: float, energy: float | None) -> float:
 
 
 def _positive(size: float, name: str) -> float:
-    if not isinstance(size, (int, float, np.number)) or not math.isfinite(size) or size <= 0:
-        raise CalibrationError(f"{name} is {size}; it must be a positive number")
-    return float(size)
+    return parse_real(size, name, above=0, error=CalibrationError)

@@ -21,7 +21,9 @@ from ..readers.emd import check_whole
 from ..writers.atomic import atomic_path
 from . import emd, emd_hook
 from .cube import SparseDataCube
+from .dpc_results import DPCResults
 from .results import restore_units
+from .ssb_results import SSBResults
 
 #: Names that are kept for event formats to come.
 _PLANNED = ("falcon", "merlin", "tpx3", "raw_csr")
@@ -49,7 +51,8 @@ def import_file(
         Bin the detector while loading.
     filetype : str, optional
         Default: events are recognised by content. "eer" is any event format, or name one:
-        "stempy", "emd". Other names are py4DSTEM's.
+        "stempy", "falcon", "merlin", "tpx3", "raw_csr", "emd", or a name that another package
+        adds. Other names are py4DSTEM's.
     **options
         For events those of `py4dstem_eer.open_events`, for others those of py4DSTEM's readers.
 
@@ -121,7 +124,13 @@ def save(
 
     A tree with events is written to a temporary file first, so that an interrupted save leaves an
     existing file as it was.
+
+    Raises
+    ------
+    ParameterError
+        If `data` is an `EventSSB` or `EventDPC`; the message says how their results are saved.
     """
+    _refuse_methods(data)
     path = Path(filepath)
     if not _has_events(data) or (mode in _WRITE_MODES and emdpath is None and path.exists()):
         _save_emd(filepath, data, mode=mode, emdpath=emdpath, tree=tree)
@@ -131,6 +140,17 @@ def save(
         if appends and path.exists():
             shutil.copyfile(path, part)
         _save_emd(str(part), data, mode=mode, emdpath=emdpath, tree=tree)
+
+
+def _refuse_methods(data: Any) -> None:
+    """Say how to save what a reconstruction found, instead of the reconstruction."""
+    if not isinstance(data, (DPCResults, SSBResults)):
+        return
+    raise ParameterError(
+        f"{type(data).__name__} is no data to save; save one result, py4DSTEM.save(path, "
+        "method.object_phase), or all that hang in the tree of the cube, py4DSTEM.save(path, "
+        "datacube), without its events if tree=None is added"
+    )
 
 
 def _has_events(data: Any) -> bool:

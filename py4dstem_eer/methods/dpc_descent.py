@@ -10,6 +10,7 @@ import numpy as np
 
 from ..device import Device
 from ..errors import ParameterError
+from ..parameters import parse_real
 from ..progress import track
 from .dpc_filters import Filters, blur, butterworth, gaussian_transfer
 from .dpc_fourier import (
@@ -51,9 +52,7 @@ class Descent:
         if not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
             raise ParameterError(f"max_iter is {self.max_iter!r}; give a positive whole number")
         for name in ("step_size", "stopping_criterion"):
-            value = getattr(self, name)
-            if not (math.isfinite(value) and value > 0):
-                raise ParameterError(f"{name} is {value}; it must be a positive number")
+            parse_real(getattr(self, name), name, above=0)
         padded_shape((1, 1), self.padding_factor)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
@@ -10,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
-from ..errors import ParameterError
+from ..parameters import parse_real
 
 #: scipy.ndimage cuts its Gaussian off at this many standard deviations.
 _GAUSSIAN_REACH = 4.0
@@ -44,14 +43,16 @@ class Filters:
         for name in ("q_lowpass", "q_highpass", "gaussian_filter_sigma"):
             value = getattr(self, name)
             if value is not None:
-                _not_negative(value, name)
-        if not _not_negative(self.butterworth_order, "butterworth_order"):
-            raise ParameterError("butterworth_order is 0; it must be positive")
+                parse_real(value, name, at_least=0)
+        parse_real(self.butterworth_order, "butterworth_order", above=0)
 
 
 def parse_regularisation(low_pass: float, high_pass: float) -> tuple[float, float]:
     """Return λ₂ [Å²] and λ₁ [Å⁻²] if both are finite and not negative."""
-    return _not_negative(low_pass, "low_pass"), _not_negative(high_pass, "high_pass")
+    return (
+        parse_real(low_pass, "low_pass", at_least=0),
+        parse_real(high_pass, "high_pass", at_least=0),
+    )
 
 
 def butterworth(qx: Any, qy: Any, filters: Filters, xp: ModuleType) -> Any | None:
@@ -110,9 +111,3 @@ def blur(image: Any, transfer: Any | None, where: Device) -> Any:
     options = where.fft_options()
     series = where.fft.dctn(image, type=2, **options)
     return where.fft.idctn(series * transfer, type=2, **options)
-
-
-def _not_negative(value: float, name: str) -> float:
-    if not (isinstance(value, (int, float, np.number)) and math.isfinite(value) and value >= 0):
-        raise ParameterError(f"{name} is {value!r}; it must be a finite number, 0 or above")
-    return float(value)

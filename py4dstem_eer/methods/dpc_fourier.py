@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
-from ..errors import ParameterError
+from ..parameters import parse_real
 from .dpc_filters import Filters, blur, butterworth, gaussian_transfer
 
 
@@ -96,7 +96,6 @@ def inverse_square(qx: Any, qy: Any, low_pass: float, high_pass: float) -> Any:
 
 def padded_shape(shape: tuple[int, ...], padding_factor: float) -> tuple[int, int]:
     """Return the shape of the padded scan, as py4DSTEM rounds it."""
-    if not 1 <= padding_factor < math.inf:
-        raise ParameterError(f"padding_factor is {padding_factor}; it must be 1 or more")
-    rows, columns = np.round(np.array(shape) * padding_factor).astype(int)
+    factor = parse_real(padding_factor, "padding_factor", at_least=1)
+    rows, columns = np.round(np.array(shape) * factor).astype(int)
     return int(rows), int(columns)

@@ -17,6 +17,7 @@ from ..detector import DROPPED, PixelMap
 from ..device import Device, get_device
 from ..errors import ParameterError
 from ..events import EventStore
+from ..parameters import parse_real
 from ..progress import track
 from .bright_field import Disk, find_disk
 from .com import NO_MASK, block_moments, from_moments
@@ -146,15 +147,18 @@ def parse_disk(
     pattern: np.ndarray, center: tuple[float, float] | None, radius: float | None
 ) -> Disk:
     """Return the disk that the user gave, completed by what the pattern shows."""
-    if radius is not None and not 0 < radius < math.inf:
-        raise ParameterError(f"bf_radius is {radius}; it must be a positive number of pixels")
-    if center is not None and (len(center) != 2 or not np.isfinite(center).all()):
+    if radius is not None:
+        radius = parse_real(radius, "bf_radius", above=0, unit="px")
+    if center is not None and np.shape(center) != (2,):
         raise ParameterError(f"center is {center!r}; give (row, column) in detector pixels")
+    if center is not None:
+        row, column = center
+        center = (parse_real(row, "center[0]"), parse_real(column, "center[1]"))
     if center is None or radius is None:
         measured = find_disk(pattern)
         center = measured.center if center is None else center
         radius = measured.radius if radius is None else radius
-    return Disk((float(center[0]), float(center[1])), float(radius))
+    return Disk(center, radius)
 
 
 def _one_sweep(

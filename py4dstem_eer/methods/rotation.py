@@ -21,6 +21,7 @@ import numpy as np
 
 from ..device import get_device, kernel
 from ..errors import EventWarning, ParameterError
+from ..parameters import parse_real
 
 #: The angle counts as decided when Σ curl'² varies with it by more than this many standard errors.
 #: Of pure noise none of 1500 fields does from 16 × 21 positions on, one in 80 at 10 × 15.
@@ -169,8 +170,8 @@ def solve_rotation(
     ParameterError
         If the field is not finite, the angle is not, or the scan is smaller than 3 × 3 positions.
     """
-    if force_rotation is not None and not math.isfinite(force_rotation):
-        raise ParameterError(f"force_com_rotation is {force_rotation}; give an angle in degrees")
+    if force_rotation is not None:
+        parse_real(force_rotation, "force_com_rotation", unit="degrees")
     if force_rotation is not None and force_transpose is not None:
         return RelativeRotation(float(force_rotation), bool(force_transpose))
     sums = _sums(_parse_field(com), step, device)
