@@ -126,16 +126,13 @@ def _without_options(
     if peek is not None:
         yield from _flattened({k: v for k, v in peek(file).items() if k != "format"})
     yield "missing", error
-    wanted = [f"--{option.replace('_', '-')}" for option in _options_in(str(error))]
-    values = {"--scan-shape": "--scan-shape ROWS COLUMNS"}
-    words = [values.get(option, f"{option} VALUE") for option in wanted]
-    yield "next", " ".join(("py4dstem-eer info", _quoted(file), *_typed(options), *words))
-
-
-def _options_in(message: str) -> list[str]:
-    """Return the options that a message tells to give, once each."""
-    named = re.findall(r"(\w+)=", message)
-    return [name for name in dict.fromkeys(named) if name in ReaderOptions.__dataclass_fields__][:1]
+    command = ["py4dstem-eer info", _quoted(file), *_typed(options)]
+    named = dict.fromkeys(re.findall(r"(\w+)=", str(error)))
+    wanted = [n for n in named if n in ReaderOptions.__dataclass_fields__ and n not in options]
+    if wanted:  # the first is the one; others are hints
+        values = ("ROWS", "COLUMNS") if wanted[0] == "scan_shape" else "VALUE"
+        command.append(as_typed(wanted[0], values))
+    yield "next", " ".join(command)
 
 
 def _next(file: Path, name: str, events: StreamedEventStore, options: Mapping[str, Any]) -> str:

@@ -234,3 +234,13 @@ def test_long_metadata_are_cut_and_files_with_spaces_quoted(tmp_path):
     text = info(path)
     assert len(value(text, "notes")) == 120
     assert shlex.split(value(text, "next").split("   (")[0])[2] == str(path)
+
+
+def test_of_several_missing_options_the_next_is_asked_for(tmp_path):
+    path, _ = EXAMPLES["tpx3"](tmp_path, marks=False)
+    text = info(path)
+    assert int(value(text, "hits")) > 0
+    assert value(text, "next") == f"py4dstem-eer info {path} --scan-shape ROWS COLUMNS"
+    text = info(path, "--scan-shape", 5, 7)
+    command = f"py4dstem-eer info {path} --scan-shape 5 7 --dwell-time VALUE"
+    assert value(text, "next") == command

@@ -25,8 +25,6 @@ from .dpc_results import DPCResults
 from .results import restore_units
 from .ssb_results import SSBResults
 
-#: Names that are kept for event formats to come.
-_PLANNED = ("falcon", "merlin", "tpx3", "raw_csr")
 _APPEND_MODES = ("a", "+", "append", "oa", "ao", "o+", "+o", "appendover")
 _WRITE_MODES = ("w", "write")
 
@@ -62,11 +60,6 @@ def import_file(
     """
     if filetype in (None, ANY_FORMAT):
         filetype = detect(filepath) or filetype
-    if filetype in _PLANNED and filetype not in format_names():
-        raise ParameterError(
-            f"{filetype} files cannot be read yet; event formats so far: "
-            f"{', '.join(format_names())}"
-        )
     if filetype not in (ANY_FORMAT, *format_names()):
         return _import_dense(filepath, mem=mem, binfactor=binfactor, filetype=filetype, **options)
     with shown():

@@ -51,6 +51,11 @@ def recognises(path: Path) -> bool:
         return False
 
 
+def peek(path: Path) -> dict[str, Any]:
+    """Return what can be said about a file without options; walks through it once."""
+    return _clocked(build_index(path, skip=False))
+
+
 def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
     """Open a Timepix3 file for reading: walk through it once for the clock, once to count.
 
@@ -69,10 +74,8 @@ def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
     sorter = _sorter(target, options)
     metadata = {
         "format": NAME,
-        "chips": list(index.chips),
-        "hits": index.n_hits,
+        **_clocked(index),
         **target.schedule.facts,
-        "clock_edges": {mark: len(times) for mark, times in index.edges.items() if len(times)},
         "keep_flyback": bool(options.keep_flyback),
         **sorter.facts,
     }
@@ -84,6 +87,15 @@ def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
     if options.skips_errors:
         metadata.update(_skipped(index, target.schedule))
     return source
+
+
+def _clocked(index: Index) -> dict[str, Any]:
+    """Return what the chips and the clock say."""
+    return {
+        "chips": list(index.chips),
+        "hits": index.n_hits,
+        "clock_edges": {mark: len(times) for mark, times in index.edges.items() if len(times)},
+    }
 
 
 def _sorter(target: Target, options: ReaderOptions) -> Sorter:

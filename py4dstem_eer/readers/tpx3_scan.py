@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..detector import Shape2D
-from ..errors import ParameterError
+from ..errors import MissingOptionError, ParameterError
 from .options import ReaderOptions
 from .tpx3_index import Index
 from .tpx3_lines import Lines, find_lines
@@ -143,7 +143,7 @@ def _by_clock(index: Index, options: ReaderOptions) -> Schedule:
     """Return a scan that runs from a start on without marks."""
     shape = options.scan_shape
     if shape is None or options.dwell_time is None:
-        raise ParameterError(
+        raise MissingOptionError(
             f"{index.path} has no line marks to go by; give scan_shape=(rows, columns) and "
             "dwell_time=seconds, and scan_start=seconds if the scan starts later than the shutter "
             "opens (or the first hit comes)"
@@ -211,7 +211,7 @@ def _columns(index: Index, lines: Lines, options: ReaderOptions) -> int:
             raise ParameterError(f"scan_shape is {options.scan_shape}: too many columns")
         return columns
     if options.dwell_time is None:
-        raise ParameterError(
+        raise MissingOptionError(
             f"{index.path} does not say into how many positions its {len(lines.starts)} lines of "
             f"{_seconds(lines.length)} s divide; give scan_shape=(rows, columns), or dwell_time="
         )

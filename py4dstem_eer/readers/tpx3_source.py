@@ -89,6 +89,10 @@ class Tpx3Source:
         """Smallest dtype that holds any pixel, even if all events of a pattern hit it."""
         return event_lists.count_dtype(int(self._counts.max(initial=0)))
 
+    def events_per_pattern(self) -> np.ndarray:
+        """Return the electrons of every pattern, (Rx * Ry,)."""
+        return self._counts.astype(np.int64)
+
     def events_per_row(self) -> np.ndarray:
         """Return the electrons of every scan row (Rx,)."""
         return self._counts.reshape(self.scan_shape).sum(axis=1, dtype=np.int64)
