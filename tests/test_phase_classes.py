@@ -69,7 +69,7 @@ def ssb(cube):
         crop_around_bf_disk=False,
         **QUIET,
     )
-    return result.reconstruct(progress_bar=False, num_jobs=1).object_phase
+    return result.reconstruct(progress_bar=False, num_jobs=1).object
 
 
 def ptychography(cube, **options):

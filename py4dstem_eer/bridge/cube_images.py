@@ -11,9 +11,9 @@ from py4DSTEM.datacube import DataCube, VirtualDiffraction, VirtualImage
 
 from ..errors import CalibrationError, ParameterError
 from ..events import EventStore
-from ..methods import extremes, medians, reductions
+from ..methods import medians, reductions
 from ..methods.shifted_images import shifted_virtual_image
-from ..methods.shifted_patterns import shifted_sum
+from ..methods.shifted_patterns import Shift, shifted_sum, weighted_max
 from ..progress import shown
 from .calibration import detector_pixel
 
@@ -23,8 +23,6 @@ _MODES = (
     *("rectangle", "square", "rectangular", "mask"),
 )
 _METHODS = ("mean", "max", "median")
-
-_Shift = tuple[np.ndarray, np.ndarray]
 
 
 class EventImages(DataCube):
@@ -173,15 +171,15 @@ class EventImages(DataCube):
             )
         return region
 
-    def _combined(
-        self, method: str, weights: np.ndarray | None, shift: _Shift | None
-    ) -> np.ndarray:
+    def _combined(self, method: str, weights: np.ndarray | None, shift: Shift | None) -> np.ndarray:
         if weights is None:
             return getattr(self.data, method)((0, 1))
         if method == "median":
             return medians.median_pattern(self.events, weights)
+        if method == "max" and shift is None and weights.dtype == bool and not weights.any():
+            raise ParameterError("the mask selects no scan position: there is no maximum")
         if method == "max":
-            largest = extremes.weighted_max(self.events, weights, shift)
+            largest = weighted_max(self.events, weights, shift)
             return largest if shift or weights.dtype != bool else largest.astype(self.data.dtype)
         if shift is None:
             return reductions.pattern_sum(self.events, weights) / np.sum(weights)
@@ -201,11 +199,9 @@ class EventImages(DataCube):
             raise ParameterError(
                 f"complex numbers have no {method}: take method='mean', or a real mask"
             )
-        if weights.dtype == bool and method == "max" and not weights.any():
-            raise ParameterError("the mask selects no scan position: there is no maximum")
         return weights
 
-    def _pattern_shift(self, method: str) -> _Shift:
+    def _pattern_shift(self, method: str) -> Shift:
         """Return the whole pixels by which each pattern comes onto the mean origin."""
         if method == "median":
             raise ParameterError("the median of shifted patterns: take method='mean' or 'max'")

@@ -12,6 +12,7 @@ from ..detector import bin_map, crop_map
 from ..errors import ParameterError, UnsupportedOperationError
 from ..events import EventStore
 from ..memory import check_dense
+from ..methods.pieces import in_pieces
 from ..methods.pixel_repair import with_local_medians
 from ..methods.reductions import check_mask
 from .calibration import detector_pixel
@@ -70,16 +71,26 @@ class EventTransforms(DataCube):
 
     def bin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Bin the scan by N in place and return the cube; leftover edges are cropped."""
-        self._data = EventView(self.events.binned_scan(N))
+        self._check_scan_factor(N)
+        self._data = EventView(in_pieces(self.events, lambda rows: rows.binned_scan(N), N))
         self._coarsen_scan(N)
         return self
 
     def thin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Keep every N-th scan row and column in place and return the cube."""
+        self._check_scan_factor(N)
         rows, columns = (n // N * N for n in self.Rshape)
         self._data = EventView(self.events[:rows:N, :columns:N])
         self._coarsen_scan(N)
         return self
+
+    def _check_scan_factor(self, factor: Any) -> None:
+        whole = isinstance(factor, (int, np.integer)) and not isinstance(factor, bool)
+        if not whole or not 1 <= factor <= min(self.Rshape):
+            raise ParameterError(
+                f"the bin factor is {factor!r}; give a whole number from 1 to the shorter side of "
+                f"the {self.Rshape} scan"
+            )
 
     def _coarsen_scan(self, factor: int) -> None:
         size = self.calibration.get_R_pixel_size() * factor

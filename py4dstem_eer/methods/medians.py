@@ -6,6 +6,8 @@ that is so are looked at as dense numbers.
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+
 import numpy as np
 
 from ..detector import select_map
@@ -16,6 +18,8 @@ from .reductions import binned_stack
 
 #: Dense columns of candidate pixels take this part of the events' size, or this many bytes.
 _PART_OF_EVENTS, _FEWEST_BYTES = 0.05, 2**22
+#: Counts that are sorted at a time.
+_PIECE = 2**18
 
 
 def median_pattern(events: EventStore, weights: np.ndarray | None = None) -> np.ndarray:
@@ -84,9 +88,11 @@ def median_of_all(events: EventStore) -> float:
     return float(np.mean(values[middle]))
 
 
-def _histogram(block: EventStore) -> list[tuple[int, int]]:
-    """Return the counts above zero that occur in a block, and how often."""
+def _histogram(block: EventStore) -> Iterator[tuple[int, int]]:
+    """Yield the counts above zero that occur in parts of a block, and how often."""
     if block.counts is None:
-        return [(1, len(block.indices))]
-    values, numbers = np.unique(block.counts, return_counts=True)
-    return [(int(value), int(n)) for value, n in zip(values, numbers, strict=True)]
+        yield 1, len(block.indices)
+        return
+    for start in range(0, len(block.counts), _PIECE):
+        values, numbers = np.unique(block.counts[start : start + _PIECE], return_counts=True)
+        yield from ((int(value), int(n)) for value, n in zip(values, numbers, strict=True))

@@ -30,22 +30,31 @@ def _count_at(index, start, stop, indices, counts):
 
 
 @scalar_function
+def _insert(value, n, ascending):
+    """Put a value into a list of n ascending ones."""
+    at = n
+    while at > 0 and ascending[at - 1] > value:
+        ascending[at] = ascending[at - 1]
+        at -= 1
+    ascending[at] = value
+
+
+@scalar_function
 def _medians(start, stop, indices, counts, windows, slots, columns, values):
     """Replace bad pixels one after another; each sees those before it as they are now."""
-    neighbours = np.empty(windows[:, 4].max(), np.int64)
+    ascending = np.empty(windows[:, 4].max(), np.int64)
     for j in range(len(windows)):
         n = 0
         for r in range(windows[j, 0], windows[j, 1]):
             for c in range(windows[j, 2], windows[j, 3]):
-                index = r * columns + c
-                slot = slots[index]
+                slot = slots[r * columns + c]
                 if 0 <= slot < j:
-                    neighbours[n] = values[slot]
+                    value = values[slot]
                 else:
-                    neighbours[n] = _count_at(index, start, stop, indices, counts)
+                    value = _count_at(r * columns + c, start, stop, indices, counts)
+                _insert(value, n, ascending)
                 n += 1
-        middle = np.sort(neighbours[:n])
-        values[j] = (middle[(n - 1) // 2] + middle[n // 2]) // 2
+        values[j] = (ascending[(n - 1) // 2] + ascending[n // 2]) // 2
 
 
 @kernel

@@ -1,29 +1,56 @@
-"""Sums of patterns that are shifted onto a common origin."""
+"""Sums and maxima of patterns that are weighted, and shifted onto a common origin."""
 
 from __future__ import annotations
 
 import numpy as np
 
-from ..device import get_device, kernel
+from ..device import get_device, kernel, scalar_function
 from ..events import EventStore
 from ..progress import track
+from .com import row_divider, row_of
+from .pixel_order import hits_per_pixel
 from .reductions import reduce_patterns
+
+Shift = tuple[np.ndarray, np.ndarray]
+
+
+@scalar_function
+def _moved(index, shift_x, shift_y, rows, columns, multiplier, bits):
+    """Return the flat index of a pixel after a shift of 0 to n − 1 pixels with periodic edges."""
+    row = np.int64(row_of(index, multiplier, bits))
+    column = np.int64(index) - row * columns + shift_y
+    row += shift_x
+    if row >= rows:
+        row -= rows
+    if column >= columns:
+        column -= columns
+    return row * columns + column
 
 
 @kernel
-def _add_shifted(i, bounds, indptr, indices, counts, weights, shift_x, shift_y, shape, sums):
-    rows, columns = shape[0], shape[1]
+def _add_shifted(
+    i, bounds, indptr, indices, counts, weights, shift_x, shift_y, shape, divider, sums
+):
     for p in range(bounds[i], bounds[i + 1]):
         for e in range(indptr[p], indptr[p + 1]):
-            r = (indices[e] // columns + shift_x[p]) % rows
-            c = (indices[e] % columns + shift_y[p]) % columns
-            count = counts[e] if len(counts) > 0 else 1
-            sums[i, r * columns + c] += weights[p] * count
+            to = (shift_x[p], shift_y[p], shape[0], shape[1], divider[0], divider[1])
+            at = _moved(indices[e], *to)
+            sums[i, at] += weights[p] * counts[e] if len(counts) > 0 else weights[p]
 
 
-def shifted_sum(
-    events: EventStore, weights: np.ndarray, shift: tuple[np.ndarray, np.ndarray]
-) -> np.ndarray:
+@kernel
+def _maximise_shifted(
+    i, bounds, indptr, indices, counts, weights, shift_x, shift_y, shape, divider, largest
+):
+    for p in range(bounds[i], bounds[i + 1]):
+        for e in range(indptr[p], indptr[p + 1]):
+            to = (shift_x[p], shift_y[p], shape[0], shape[1], divider[0], divider[1])
+            at = _moved(indices[e], *to)
+            value = weights[p] * counts[e] if len(counts) > 0 else weights[p]
+            largest[i, at] = max(largest[i, at], value)
+
+
+def shifted_sum(events: EventStore, weights: np.ndarray, shift: Shift) -> np.ndarray:
     """Return the sum of all patterns, weighted, and each shifted by whole pixels.
 
     Parameters
@@ -40,10 +67,54 @@ def shifted_sum(
     """
     dtype = np.dtype(np.complex128 if np.iscomplexobj(weights) else np.float64)
     total: np.ndarray = np.zeros(events.detector_shape[0] * events.detector_shape[1], dtype)
-    shape = np.array(events.detector_shape, np.int64)
+    arrays = _prepared(events, weights.astype(dtype), shift)
     for first, block in track(events.blocks(), "Sum of patterns"):
-        rows = slice(first, first + block.scan_shape[0])
-        extra = tuple(a[rows].ravel() for a in (weights.astype(dtype), *shift))
-        cpu = get_device("cpu")
-        total += reduce_patterns(block, _add_shifted, (*extra, shape), dtype, cpu).sum(0)
+        extra = _of_block(block, first, arrays)
+        total += reduce_patterns(block, _add_shifted, extra, dtype, get_device("cpu")).sum(0)
     return total.reshape(events.detector_shape)
+
+
+def weighted_max(events: EventStore, weights: np.ndarray, shift: Shift | None = None) -> np.ndarray:
+    """Return the largest value of every pixel over patterns that are weighted, and shifted.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    weights : (Rx, Ry) bool or real
+        Finite factor of every pattern.
+    shift : ((Rx, Ry), (Rx, Ry)) int, optional
+        Shift along detector (rows, columns) [px], with periodic edges. Values then are at least 0.
+
+    Returns
+    -------
+    pattern : (Qx, Qy) float64
+        [electrons]
+    """
+    largest = np.full(events.detector_shape[0] * events.detector_shape[1], -np.inf)
+    still = (np.zeros(events.scan_shape, np.int64),) * 2
+    arrays = _prepared(events, weights.astype(np.float64), shift or still)
+    for first, block in track(events.blocks(), "Maximum of patterns"):
+        extra = _of_block(block, first, arrays)
+        parts = reduce_patterns(
+            block, _maximise_shifted, extra, np.float64, get_device("cpu"), -np.inf
+        )
+        np.maximum(largest, parts.max(0), out=largest)
+    if shift is None and (weights < 0).any():
+        # only a pixel that some pattern did not hit has a zero there
+        missed = hits_per_pixel(events) < events.n_patterns
+        largest[missed] = np.maximum(largest[missed], 0)
+    else:
+        np.maximum(largest, 0, out=largest)
+    return largest.reshape(events.detector_shape)
+
+
+def _prepared(events: EventStore, weights: np.ndarray, shift: Shift) -> tuple:
+    """Return weights and shifts, shifts from 0 on, and what tells rows from columns."""
+    shape = np.array(events.detector_shape, np.int64)
+    wrapped = [np.mod(s, n).astype(np.int64) for s, n in zip(shift, shape, strict=True)]
+    return weights, *wrapped, shape, np.array(row_divider(events.detector_shape))
+
+
+def _of_block(block: EventStore, first: int, arrays: tuple) -> tuple:
+    rows = slice(first, first + block.scan_shape[0])
+    return (*(array[rows].ravel() for array in arrays[:3]), *arrays[3:])

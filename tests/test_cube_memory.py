@@ -1,0 +1,104 @@
+"""What methods of the sparse cube allocate besides their result: a small part of the events."""
+
+import tracemalloc
+
+import numpy as np
+import pytest
+
+from py4dstem_eer import EventStore, SparseDataCube
+
+SCAN, DETECTOR, ENTRIES = (192, 80), (80, 72), 250
+ALLOWED = 0.1
+
+
+def cube(scan=SCAN, entries=ENTRIES):
+    """Events of a disk, with two electrons in some pixels, and an origin that moves."""
+    rng = np.random.default_rng(0)
+    n_patterns = scan[0] * scan[1]
+    rows, columns = (rng.normal(n / 2, 9, (n_patterns, entries)).clip(0, n - 1) for n in DETECTOR)
+    indices = rows.astype(np.uint16) * DETECTOR[1] + columns.astype(np.uint16)
+    indptr = np.arange(n_patterns + 1) * entries
+    made = SparseDataCube(EventStore.from_lists(scan, DETECTOR, indptr, indices.ravel()))
+    made.calibration.set_origin(tuple(n / 2 + rng.normal(0, 1, scan) for n in DETECTOR))
+    return made
+
+
+@pytest.fixture(scope="module")
+def large():
+    return cube()
+
+
+@pytest.fixture(scope="module")
+def small():
+    return cube((8, 6))
+
+
+DISK = ("circle", ((40, 36), 12))
+QUIET = {"verbose": False}
+
+
+def scan_mask(cube):
+    return np.add.outer(np.arange(cube.R_Nx), np.arange(cube.R_Ny)) % 2 == 0
+
+
+def weights(cube):
+    return 1.5 - scan_mask(cube)
+
+
+def bad_pixels(cube):
+    mask = np.zeros(cube.Qshape, bool)
+    mask[[3, 40, 70], [5, 36, 60]] = True
+    return mask
+
+
+OPERATIONS = {
+    "mean": lambda c: c.get_dp_mean(),
+    "max": lambda c: c.get_dp_max(),
+    "median": lambda c: c.get_dp_median(),
+    "min": lambda c: np.min(c.data, axis=(0, 1)),
+    "any": lambda c: np.any(c.data, axis=(2, 3)),
+    "all": lambda c: np.all(c.data, axis=(0, 1)),
+    "sum of all": lambda c: np.sum(c.data),
+    "median of patterns": lambda c: np.median(c.data, axis=(2, 3)),
+    "median of all": lambda c: np.median(c.data),
+    "image": lambda c: c.get_virtual_image(*DISK, **QUIET),
+    "shifted image": lambda c: c.get_virtual_image(*DISK, shift_center=True, **QUIET),
+    "centre of mass": lambda c: c.get_com(),
+    "masked mean": lambda c: c.get_virtual_diffraction("mean", scan_mask(c), **QUIET),
+    "weighted mean": lambda c: c.get_virtual_diffraction("mean", weights(c), **QUIET),
+    "weighted max": lambda c: c.get_virtual_diffraction("max", weights(c), **QUIET),
+    "weighted median": lambda c: c.get_virtual_diffraction("median", weights(c), **QUIET),
+    "shifted mean": lambda c: c.get_virtual_diffraction("mean", shift_center=True, **QUIET),
+    "shifted max": lambda c: c.get_virtual_diffraction("max", shift_center=True, **QUIET),
+    "pattern": lambda c: c.data[3, 4],
+    "pixels": lambda c: (c.data[:, :, bad_pixels(c)], c),
+    "beam stop": lambda c: c.get_beamstop_mask(),
+    "probe": lambda c: c.get_vacuum_probe(align=False),
+    "bin": lambda c: c.bin_Q(4),
+    "crop": lambda c: c.crop_Q((20, 60, 10, 60)),
+    "pad": lambda c: c.pad_Q(1.5),
+    "crop scan": lambda c: c.crop_R((1, c.R_Nx - 1, 1, c.R_Ny - 1)),
+    "bin scan": lambda c: c.bin_R(2),
+    "thin scan": lambda c: c.thin_R(2),
+    "reshape scan": lambda c: c.set_scan_shape((c.R_Ny, c.R_Nx)),
+    "swap scan and detector": lambda c: c.swap_RQ(),
+    "swap scan": lambda c: c.swap_Rxy(),
+    "swap detector": lambda c: c.swap_Qxy(),
+    "repair": lambda c: c.median_filter_masked_pixels(bad_pixels(c)),
+    "copy": lambda c: c.copy(),
+}
+
+
+@pytest.mark.parametrize("name", OPERATIONS)
+def test_little_is_allocated_beside_the_result(name, small, large):
+    operation = OPERATIONS[name]
+    operation(small.copy())  # compiles
+    given = large.copy()
+    tracemalloc.start()
+    try:
+        result = operation(given)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert result is not None
+    assert peak - kept <= ALLOWED * large.events.nbytes
