@@ -417,15 +417,24 @@ def tables(data):
     return found
 
 
+def places(data, page, tag):
+    """Return where in a page's table a tag is."""
+    at = tables(data)[page]
+    (n,) = struct.unpack_from("<Q", data, at)
+    entries = range(at + 8, at + 8 + 20 * n, 20)
+    return [place for place in entries if struct.unpack_from("<H", data, place)[0] == tag]
+
+
+def entry_of(data, page, tag):
+    (place,) = places(data, page, tag)
+    return data[place : place + 20]
+
+
 def replace_entry(path, page, tag, entry):
     """Overwrite an entry of a page's table; None makes it one that means nothing."""
     data = bytearray(path.read_bytes())
-    at = tables(data)[page]
-    (n,) = struct.unpack_from("<Q", data, at)
-    for k in range(n):
-        place = at + 8 + 20 * k
-        if struct.unpack_from("<H", data, place)[0] == tag:
-            data[place : place + 20] = entry or struct.pack("<HHQQ", 60000, 3, 1, 0)
+    for place in places(data, page, tag):
+        data[place : place + 20] = entry or struct.pack("<HHQQ", 60000, 3, 1, 0)
     path.write_bytes(data)
 
 
@@ -464,6 +473,19 @@ def test_a_bad_page_names_its_frame(path, tag, entry, message):
     assert store.metadata["skipped_frames"] == 1
     truth.reshape(35, *SHAPE)[17] = 0
     np.testing.assert_array_equal(to_dense(store), truth)
+
+
+@pytest.mark.parametrize("value", [2**64 - 8, 2**40])
+def test_a_bad_strip_among_several_names_its_frame(path, value):
+    _, truth = eer_files.make(path, seed=10, n_strips=3)
+    data = bytearray(path.read_bytes())
+    (at,) = struct.unpack_from("<Q", entry_of(data, 17, 273), 12)
+    struct.pack_into("<Q", data, at + 8, value)
+    path.write_bytes(data)
+    with pytest.raises(CorruptFileError, match=r"frame 17 of 35: .*beyond the end of the file"):
+        open_events(path, scan_shape=SCAN, mem="MEMMAP")
+    truth.reshape(35, *SHAPE)[17] = 0
+    np.testing.assert_array_equal(to_dense(skipping(path)), truth)
 
 
 def write_streams(path, streams, version="v1"):

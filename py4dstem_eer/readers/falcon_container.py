@@ -40,11 +40,15 @@ _HEADER_BYTES = _FIRST_PAGE_AT + 8
 _ENTRY = np.dtype([("tag", "<u2"), ("kind", "<u2"), ("count", "<u8"), ("value", "<u8")])
 #: Of the kinds of values [bytes]: BYTE, ASCII, SHORT, LONG, UNDEFINED, LONG8.
 _SIZES = {1: 1, 2: 1, 3: 2, 4: 4, 7: 1, 16: 8}
+_NOWHERE = (np.zeros(0, np.uint64),) * 2
 _MOST_TAGS = 4096
 _MOST_TEXT = 2**24
 _PAGES_PER_BATCH = 2**13
 # one wrong size may promise the whole file once more; many are no accident
 _MOST_PROMISED = 4
+
+#: An entry as Python numbers: tag, kind, count, value.
+_Entry = tuple[int, int, int, int]
 
 
 @dataclass(frozen=True, eq=False)
@@ -221,12 +225,11 @@ class _Strips:
         if single.all():
             self._append(np.ones(len(single), np.int64), _inline(offsets), _inline(sizes))
             return
-        for k in range(len(whole)):
-            lists = [self._values(entry) for entry in (offsets[k], sizes[k]) if whole[k]]
-            located = [values for values in lists if values is not None]
-            if len(located) < 2:
-                located = [np.zeros(0, np.int64)] * 2
-            self._append(np.array([len(located[0])]), *located)
+        pages = zip(offsets.tolist(), sizes.tolist(), whole.tolist(), strict=True)
+        lists = [self._located(a, b) if sound else _NOWHERE for a, b, sound in pages]
+        counts = np.array([len(located[0]) for located in lists])
+        joined = [np.concatenate([located[k] for located in lists]) for k in range(2)]
+        self._append(counts, joined[0].astype(np.int64), joined[1].astype(np.int64))
 
     def tables(self) -> tuple[np.ndarray, np.ndarray, np.ndarray, np.ndarray]:
         """Return strip_ptr, offsets, sizes and faults, as in `Pages`."""
@@ -246,20 +249,23 @@ class _Strips:
         self._offsets.append(offsets)
         self._sizes.append(sizes)
 
-    def _values(self, entry: np.void) -> np.ndarray | None:
+    def _located(self, offsets: _Entry, sizes: _Entry) -> tuple[np.ndarray, np.ndarray]:
+        """Return where the strips of a page are, and their sizes; empty if that cannot be read."""
+        starts, lengths = self._values(offsets), self._values(sizes)
+        return _NOWHERE if starts is None or lengths is None else (starts, lengths)
+
+    def _values(self, entry: _Entry) -> np.ndarray | None:
         """Return the numbers of an entry, or None if they cannot be read."""
-        kind, count, at = (int(entry[name]) for name in ("kind", "count", "value"))
+        _, kind, count, at = entry
         size = _SIZES.get(kind, 0) * count
         # lists that overlap would let a small file ask for much memory
         if size == 0 or self._table_bytes + size > self._file_bytes:
             return None
-        raw = entry["value"].tobytes()[:size]
+        raw = at.to_bytes(8, "little")[:size]
         if size > 8:
             raw = _read_at(self._file, at, size) if at + size <= self._file_bytes else b""
             self._table_bytes += size
-        if len(raw) < size:
-            return None
-        return np.frombuffer(raw, f"<u{_SIZES[kind]}").astype(np.int64)
+        return np.frombuffer(raw, f"<u{_SIZES[kind]}") if len(raw) == size else None
 
 
 def _parse(batch: list[bytes], strips: _Strips) -> np.ndarray:

@@ -277,7 +277,7 @@ def _decode(i, streams, code, camera, found, starts, ends, lengths, faults):
             bit += overflow
             continue
         bit += skip + horizontal + vertical
-        if bit > limit or at == ends[i]:
+        if at == ends[i]:
             break
         if len(defects) > 0 and defects[position]:
             position += 1
