@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import eer_files
 import h5py
+import mib_files
 import numpy as np
 import raw_csr_files
 import stempy_files
@@ -43,6 +44,17 @@ def write_raw_csr(folder, **how):
     return path, {}
 
 
+def write_merlin(folder, *kind, **how):
+    path = folder / "events.mib"
+    mib_files.write(path, (5, 7), *kind, seed=7, **how)
+    return path, {}
+
+
+def write_merlin_parts(folder):
+    mib_files.write_parts(folder, "events", [9, 14, 12], (5, 7), seed=8)
+    return folder / "events1.mib", {}
+
+
 def write_tpx3(folder, chips=(0,), marks=True, **options):
     path = folder / "events.tpx3"
     scan = tpx3_files.Scan((5, 7), chips, per_line=20, seed=9)
@@ -59,6 +71,7 @@ EXAMPLES = {
     "stempy": write_stempy,
     "falcon": write_falcon,
     "raw_csr": write_raw_csr,
+    "merlin": write_merlin,
     "tpx3": write_tpx3,
     "emd": write_emd,
 }
@@ -71,6 +84,10 @@ VARIANTS = {
     "falcon v2": ("falcon", lambda f: write_falcon(f, "v2_5_1_3", n_strips=3, final_image=True)),
     "raw_csr repeated": ("raw_csr", lambda f: write_raw_csr(f, repeat=True, shuffle=True)),
     "raw_csr float": ("raw_csr", lambda f: write_raw_csr(f, dtypes=("<u4", ">i8", "<f4"))),
+    "merlin quad": ("merlin", lambda f: write_merlin(f, "R64", 6, "2x2", side=16)),
+    "merlin 24 bit": ("merlin", lambda f: write_merlin(f, "R64", 24, shape=(8, 16), hdr="scan")),
+    "merlin U16": ("merlin", lambda f: write_merlin(f, "U16", 12, shape=(5, 7))),
+    "merlin files": ("merlin", write_merlin_parts),
     "tpx3 quad": ("tpx3", lambda f: write_tpx3(f, (0, 1, 2, 3), cluster_radius=1, superres=1)),
     "tpx3 clock": ("tpx3", lambda f: write_tpx3(f, marks=False, dwell_time=250e-9)),
     "tpx3 dwell": ("tpx3", lambda f: write_tpx3(f, dwell_time=250e-9, scan_shape=None)),

@@ -122,10 +122,12 @@ def write(path, scan=(3, 4), kind="R64", depth=1, layout="1x1", seed=0, hdr="tri
     """Write a random scan, with its .hdr file; return the counts (Rx, Ry, Qx, Qy).
 
     `hdr` says how it tells the shape of the scan: "triggers", "scan", "nothing", or None for no
-    .hdr file. Options are those of `random_images` and `frame_header`, and `shape` of the image.
+    .hdr file. Options are those of `random_images` and `frame_header`, and `shape` of the image or
+    `side` of a chip.
     """
     rng = np.random.default_rng(seed)
-    shape = options.pop("shape", None) or image_shape(layout)
+    side = options.pop("side", 64)
+    shape = options.pop("shape", None) or image_shape(layout, side)
     density = options.pop("density", 0.02)
     n_frames = scan[0] * scan[1]
     images = random_images(rng, n_frames, shape, depth, density)

@@ -330,6 +330,8 @@ def test_files_that_are_missing(tmp_path):
         store = open_events(paths[1], errors="skip")
     np.testing.assert_array_equal(dense(store), kept)
     assert store.metadata["missing_frames"] == 4
+    with pytest.warns(EventWarning):
+        assert open_events(paths[1], errors="skip", mem="MEMMAP").missing_patterns() == 4
     paths[0].unlink()
     kept[0] = 0
     with pytest.raises(CorruptFileError, match=r"run1\.mib begins with frame 5, not 1"):

@@ -23,10 +23,10 @@ _ODD_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _ODD_SHORTS = np.uint64(0x0000FFFF0000FFFF)
 _EVERY_BYTE = np.uint64(0x0101010101010101)
 _LOW_PLANE_BITS = np.uint64(12)
-#: Events of a word that are written without asking how many there are.
+#: Places that a word may write to without asking how many events it has.
 _AT_ONCE = np.uint64(4)
-#: Frames with fewer events per word than one in so many have words of zero skipped.
-_SPARSE = 6
+#: Frames with fewer events than one in so many words have words of zero skipped.
+_SPARSE = 2
 
 
 @scalar_function
@@ -164,16 +164,24 @@ def _write_bits(word, base, e, end, out):
     """Write the positions of the bits that are set from out[e] on, and return the next place."""
     after = min(e + _population(word), end)
     if e + _AT_ONCE <= end:
-        # what is too much is overwritten by the next word of the frame
-        for k in range(_AT_ONCE):
-            out[e + k] = base + _lowest(word)
-            word &= word - _ONE
-        e += _AT_ONCE
+        # two are written whether there are or not, which no branch has to predict; what is too
+        # much is overwritten by the next word of the frame
+        word, e = _write_two(word, base, e, out)
+        if word != 0:
+            word, e = _write_two(word, base, e, out)
     while e < after:
         out[e] = base + _lowest(word)
         word &= word - _ONE
         e += _ONE
     return after
+
+
+@scalar_function
+def _write_two(word, base, e, out):
+    out[e] = base + _lowest(word)
+    word &= word - _ONE
+    out[e + _ONE] = base + _lowest(word)
+    return word & (word - _ONE), e + np.uint64(2)
 
 
 @kernel
@@ -194,9 +202,10 @@ def fill_values(
             elif 8 * k + 8 > plane_bytes:
                 word &= _kept(plane_bytes - 8 * k)
             at += step
-            if turned:
-                word = _turned(word, bits)
             occupied = _occupied(word | below, high)
+            if turned and occupied != 0:
+                word = _turned(word, bits)
+                occupied = _occupied(word, high)
             while occupied != 0 and e < ends[i]:
                 lane = np.int64(_lowest(occupied)) // bits
                 out[e] = pixel + lane

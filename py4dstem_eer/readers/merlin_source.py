@@ -49,6 +49,12 @@ class MerlinSource:
     def events_per_row(self) -> None:
         """Return None: only reading tells."""
 
+    def missing_patterns(self) -> int:
+        """Return the number of scan positions without a frame."""
+        frames = self._scan.frames(0, self._scan.order.n_positions)
+        per_position = frames.reshape(-1, self._scan.order.frames_per_position)
+        return int(np.count_nonzero(np.all(per_position < 0, axis=1)))
+
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory.
 
