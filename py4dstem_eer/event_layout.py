@@ -89,7 +89,7 @@ def _jsonable(value: Any) -> Any:
 
 def _paired(value: Any) -> Any:
     is_pair = isinstance(value, list) and len(value) == 2 and isinstance(value[1], str)
-    if not is_pair:
+    if not is_pair or isinstance(value[0], str):  # a list of two words is no quantity
         return value
     quantity = tuple(value[0]) if isinstance(value[0], list) else value[0]
     return quantity, value[1]

@@ -147,12 +147,14 @@ def test_file_metadata_become_metadata_and_scan_step():
         "nested": {"list": [1, 2], "odd": object(), "nothing": None},
         "mixed": [1, "a"],
         "words": np.array(["a", "b"]),
+        "detectors": ["HAADF", "BF"],
         "flag": np.bool_(True),
     }
     cube = SparseDataCube(EventStore.from_dense(counts(), metadata))
     assert cube.calibration.get_R_pixel_size() == 0.5
     assert cube.calibration.get_R_pixel_units() == "A"
     assert cube.metadata["acquisition"]["voltage"] == {"value": 80e3, "units": "V"}
+    assert cube.metadata["acquisition"]["detectors"] == ("HAADF", "BF")
     given_one = Calibration()
     cube = SparseDataCube(EventStore.from_dense(counts(), metadata), calibration=given_one)
     assert cube.calibration is given_one

@@ -297,6 +297,7 @@ def test_metadata_keep_pairs_and_nesting():
     metadata = {
         "step": ((0.5, 0.5), "A"),
         "nested": {"voltage": (8e4, "V"), "list": [1, 2, 3]},
+        "detectors": ["HAADF", "BF"],
         "array": np.arange(3),
         "number": np.float32(0.5),
         "nothing": None,

@@ -240,7 +240,8 @@ def _emd_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
 def _emd_value(value: Any) -> Any:
     if isinstance(value, Mapping):
         return _emd_values(value)
-    if isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str):
+    is_quantity = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
+    if is_quantity and not isinstance(value[0], str):
         return {"value": _emd_value(value[0]), "units": value[1]}
     if isinstance(value, np.generic):
         return value.item()

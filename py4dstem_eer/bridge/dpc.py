@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 from py4DSTEM.data import Calibration
+from py4DSTEM.datacube import DataCube
 
 from ..device import get_device
 from ..errors import ParameterError
@@ -18,7 +19,7 @@ from ..optics import parse_energy
 from ..progress import shown
 from . import dpc_figures
 from .calibration import reciprocal_pixel, scan_step
-from .dpc_inputs import descan, given_field, is_cube, measure, warn_empty, warn_uncalibrated
+from .dpc_inputs import descan, given_field, measure, warn_empty, warn_uncalibrated
 from .dpc_results import DPCResults, Prepared, from_field, phase_slice
 
 _log = logging.getLogger(__name__)
@@ -60,7 +61,7 @@ class EventDPC(DPCResults):
         device: str = "cpu",
         name: str = "dpc_reconstruction",
     ) -> None:
-        if datacube is not None and not is_cube(datacube):
+        if datacube is not None and not isinstance(datacube, DataCube):
             raise ParameterError(
                 f"datacube is a {type(datacube).__name__}; give a py4DSTEM DataCube, dense or "
                 "sparse, or none and force_com_measured"

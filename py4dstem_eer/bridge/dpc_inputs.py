@@ -8,20 +8,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from py4DSTEM.datacube import DataCube
 
 from ..errors import EventWarning, ParameterError
-from ..events import EventStore
-from ..methods.com import centre_of_mass, centre_of_mass_dense, parse_mask
+from ..methods.com import parse_mask
 from ..methods.descan import fit_descan
-from ..methods.hot_pixels import find_hot_pixels, sample_pattern, warn_hot
-
-
-def is_cube(datacube: Any) -> bool:
-    """Return whether patterns can be read from it: a dense or a sparse cube."""
-    return isinstance(datacube, DataCube) or isinstance(
-        getattr(datacube, "events", None), EventStore
-    )
+from ..methods.hot_pixels import find_hot_pixels, warn_hot
+from .patterns import patterns_of
 
 
 @dataclass(frozen=True)
@@ -70,31 +62,18 @@ def measure(
         raise ParameterError(
             "preprocess() needs a datacube or force_com_measured=(CoMx, CoMy); there is neither"
         )
-    if 0 in datacube.shape[:2]:
-        raise ParameterError(f"the scan is empty: its shape is {datacube.shape[:2]}")
-    detector = (datacube.shape[2], datacube.shape[3])
+    patterns = patterns_of(datacube)
+    detector = patterns.detector_shape
     if mask is not None:
         mask = parse_mask(mask, detector).reshape(detector)
-    events: Any = getattr(datacube, "events", None)
-    is_sparse = isinstance(events, EventStore)
     hot = np.zeros(detector, bool)
     if hot_pixels == "remove":
-        sample = sample_pattern(events) if is_sparse else _dense_sample(datacube.data)
+        sample = patterns.sample()
         hot = find_hot_pixels(sample if mask is None else np.where(mask > 0, sample, 0))
         warn_hot(hot)
     if hot.any():
         mask = np.where(hot, 0, 1 if mask is None else mask)
-    if is_sparse:
-        return Measured(*centre_of_mass(events, mask, device), n_hot=int(hot.sum()))
-    return Measured(*centre_of_mass_dense(datacube.data, mask), n_hot=int(hot.sum()))
-
-
-def _dense_sample(data: Any) -> np.ndarray:
-    """Return the sum of a few scan rows; zeros if the data are no counts, and have no noise."""
-    if data.dtype.kind not in "iu":
-        return np.zeros(data.shape[2:])
-    rows = np.unique(np.linspace(0, data.shape[0] - 1, 32).astype(int))
-    return np.sum([np.sum(data[row], axis=0, dtype=np.float64) for row in rows], axis=0)
+    return Measured(*patterns.centre_of_mass(mask, device), n_hot=int(hot.sum()))
 
 
 def given_field(given: Sequence[Any], dose: np.ndarray | None, datacube: Any) -> Measured:

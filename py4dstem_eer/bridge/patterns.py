@@ -13,8 +13,12 @@ from ..device import get_device
 from ..errors import ParameterError
 from ..events import EventStore
 from ..methods import com, reductions
+from ..methods.hot_pixels import sample_pattern
 from ..progress import track
 from .cube import SparseDataCube
+
+#: Scan rows of a dense cube that hot pixels are looked for in.
+_SAMPLED_ROWS = 32
 
 
 class Patterns(Protocol):
@@ -26,7 +30,12 @@ class Patterns(Protocol):
     def pattern_sum(self) -> np.ndarray:
         """Return the sum of all patterns, (Qx, Qy) [electrons]."""
 
-    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self) -> np.ndarray:
+        """Return the sum of some patterns, (Qx, Qy) [electrons]; zeros if they are no counts."""
+
+    def centre_of_mass(
+        self, mask: np.ndarray | None = None, device: str = "cpu"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
 
     def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
@@ -66,9 +75,15 @@ class EventPatterns:
         """Return the sum of all patterns, (Qx, Qy) [electrons]."""
         return reductions.pattern_sum(self.events)
 
-    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self) -> np.ndarray:
+        """Return the sum of some patterns, (Qx, Qy) [electrons]."""
+        return sample_pattern(self.events)
+
+    def centre_of_mass(
+        self, mask: np.ndarray | None = None, device: str = "cpu"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
-        return com.centre_of_mass(self.events)
+        return com.centre_of_mass(self.events, mask, device)
 
     def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
         """Return all patterns on a small detector, (Rx * Ry, target pixels)."""
@@ -93,9 +108,18 @@ class DensePatterns:
         """Return the sum of all patterns, (Qx, Qy) [electrons]."""
         return np.sum(self.data, axis=(0, 1), dtype=np.float64)
 
-    def centre_of_mass(self) -> tuple[np.ndarray, np.ndarray]:
+    def sample(self) -> np.ndarray:
+        """Return the sum of a few scan rows, (Qx, Qy); zeros if the data are no counts."""
+        if self.data.dtype.kind not in "iu":
+            return np.zeros(self.detector_shape)
+        rows = np.unique(np.linspace(0, self.scan_shape[0] - 1, _SAMPLED_ROWS).astype(int))
+        return np.sum([np.sum(self.data[row], axis=0, dtype=np.float64) for row in rows], axis=0)
+
+    def centre_of_mass(
+        self, mask: np.ndarray | None = None, device: str = "cpu"
+    ) -> tuple[np.ndarray, np.ndarray]:
         """Return the centre of mass (2, Rx, Ry) [px] and the intensity (Rx, Ry) it rests on."""
-        return com.centre_of_mass_dense(self.data)
+        return com.centre_of_mass_dense(self.data, mask)
 
     def stack(self, pixel_map: PixelMap, pattern_sum: np.ndarray, device: str) -> Any:
         """Return all patterns on a small detector, (Rx * Ry, target pixels)."""
