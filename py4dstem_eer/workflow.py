@@ -58,7 +58,7 @@ def convert(
     from .bridge.export import export
 
     written = export(cube, target, to, shared)
-    return f"{written}, scan {cube.events.scan_shape}, {target.stat().st_size / 1e6:.1f} MB"
+    return f"{written}, scan {cube.events.scan_shape}, detector {cube.events.detector_shape}"
 
 
 def _open_any(
