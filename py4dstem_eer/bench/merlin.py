@@ -17,7 +17,8 @@ _CHIP = 256
 _DISTINCT = 64
 _BLOCK_BYTES = 2**23
 #: Pixel type, counter depth, chips, bits of a pixel in the file, hit pixels.
-_CASES: dict[str, tuple[str, int, int, int, float]] = {
+_Case = tuple[str, int, int, int, float]
+_CASES: dict[str, _Case] = {
     "R64, 1 bit, one chip": ("R64", 1, 1, 1, 0.005),
     "R64, 1 bit, quad": ("R64", 1, 4, 1, 0.005),
     "U08, 6 bit, one chip": ("U08", 6, 1, 8, 0.02),
@@ -29,17 +30,21 @@ def rows(full: bool) -> Iterator[Row]:
     """Measure files of about 500 MB (full) or 100 MB."""
     for name, case in _CASES.items():
         with tempfile.TemporaryDirectory() as folder:
-            path, few = Path(folder) / "scan.mib", Path(folder) / "few.mib"
-            scan = (write_scan(path, 500 if full else 100, *case) // 64, 64)
-            size = path.stat().st_size
-            ours = best_time(lambda: open_events(path, scan_shape=scan), 3)
-            floor = best_time(lambda: _read(path))
-            target = f"<= {size / 1e6:.0f} ms, 1 GB/s" if "1 bit" in name else ""
-            yield Row(f"open {name}, {size / 1e6:.0f} MB", ours, "s", floor=floor, target=target)
-            if installed("libertem"):
-                _libertem_sum(few, (write_scan(few, 1, *case) // 64, 64))()  # compiles
-                theirs = single_time(_libertem_sum(path, scan))
-                yield Row("  beside summing all patterns", ours, "s", "LiberTEM", theirs)
+            yield from _measured(name, case, Path(folder), 500 if full else 100)
+
+
+def _measured(name: str, case: _Case, folder: Path, megabytes: int) -> Iterator[Row]:
+    path, few = folder / "scan.mib", folder / "few.mib"
+    scan = (write_scan(path, megabytes, *case) // 64, 64)
+    size = path.stat().st_size
+    ours = best_time(lambda: open_events(path, scan_shape=scan), 3)
+    floor = best_time(lambda: _read(path))
+    target = f"<= {size / 1e6:.0f} ms, 1 GB/s" if "1 bit" in name else ""
+    yield Row(f"open {name}, {size / 1e6:.0f} MB", ours, "s", floor=floor, target=target)
+    if installed("libertem"):
+        _libertem_sum(few, (write_scan(few, 1, *case) // 64, 64))()  # compiles
+        theirs = single_time(_libertem_sum(path, scan))
+        yield Row("  beside summing all patterns", ours, "s", "LiberTEM", theirs)
 
 
 def write_scan(
