@@ -30,7 +30,17 @@ ROOMS = (
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}
 #: Optional packages, or such that take long: only inside functions.
-LAZY = {"cupy", "cupyx", "ipywidgets", "stempy", "ncempy", "imagecodecs", "tifffile", "hdf5plugin"}
+LAZY = {
+    "cupy",
+    "cupyx",
+    "anywidget",
+    "ipywidgets",
+    "stempy",
+    "ncempy",
+    "imagecodecs",
+    "tifffile",
+    "hdf5plugin",
+}
 NEEDED_BY_PY4DSTEM = {"ncempy", "hdf5plugin"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 

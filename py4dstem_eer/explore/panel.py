@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import functools
-import math
+from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 from ..bridge.ssb import EventSSB
 from ..errors import EventError
 from .explorer import Explorer
+from .session import Session
 
 UI_INSTALL_LINE = 'python -m pip install "py4dstem-eer[ui]"'
-
-#: Knobs: aberration, label, range on either side of zero, unit.
-KNOBS = (
-    ("defocus", "defocus", 500.0, "Å"),
-    ("C12", "astigmatism", 300.0, "Å"),
-    ("phi12", "angle", math.pi / 2, "rad"),
-    ("C21", "coma", 1e4, "Å"),
-    ("phi21", "angle", math.pi, "rad"),
-    ("C23", "3-fold", 1e4, "Å"),
-    ("phi23", "angle", math.pi / 3, "rad"),
-    ("C30", "spherical", 1e6, "Å"),
-)
+_SCRIPTS = ("geometry.js", "controls.js", "image.js", "trotters.js", "panel.js")
 
 
 class InteractiveSSB:
@@ -31,11 +22,21 @@ class InteractiveSSB:
     Parameters
     ----------
     datacube_or_ssb : SparseDataCube, DataCube or EventSSB
-        A cube is given to `EventSSB` together with the keywords.
+        A cube is given to `EventSSB` together with the keywords. An `EventSSB` is preprocessed
+        first, where it was not; the panel works on its own copy.
     preprocess : dict, optional
-        Keywords for `EventSSB.preprocess`, when a cube is given.
+        Keywords for `EventSSB.preprocess`.
+    orders : int
+        Highest order of aberrations with controls, 1 to 5.
+    output : path
+        Proposed name for the EMD file with the results.
     **keywords
         Keywords for `EventSSB`: energy, semiangle_cutoff, ...
+
+    Attributes
+    ----------
+    problem : str
+        Why there is nothing to show, e.g. no bright-field disk; the panel says it.
 
     References
     ----------
@@ -43,76 +44,88 @@ class InteractiveSSB:
     """
 
     def __init__(
-        self, datacube_or_ssb: Any, preprocess: dict[str, Any] | None = None, **keywords: Any
+        self,
+        datacube_or_ssb: Any,
+        preprocess: dict[str, Any] | None = None,
+        orders: int = 3,
+        output: str | Path = "interactive_ssb.h5",
+        **keywords: Any,
     ) -> None:
-        if isinstance(datacube_or_ssb, EventSSB):
-            self.ssb = datacube_or_ssb
-        else:
-            self.ssb = EventSSB(datacube=datacube_or_ssb, **keywords)
-            self.ssb.preprocess(**(preprocess or {}))
-        self.explorer = Explorer(self.ssb)
+        ssb = datacube_or_ssb
+        if not isinstance(ssb, EventSSB):
+            ssb = EventSSB(datacube=ssb, **keywords)
+        self.problem = ""
+        self._explorer: Explorer | None = None
+        try:
+            if ssb._prepared is None or preprocess is not None:
+                ssb.preprocess(**(preprocess or {}))
+            self._explorer = Explorer(ssb)
+        except EventError as error:
+            self.problem = str(error)
+        self.session = Session(self._explorer, self.problem, Path(output), orders)
+        self._widget: Any = None
+
+    @property
+    def explorer(self) -> Explorer:
+        """Settings and images of the panel."""
+        if self._explorer is None:
+            raise EventError(self.problem)
+        return self._explorer
+
+    @property
+    def ssb(self) -> EventSSB:
+        """The reconstruction as the panel shows it."""
+        return self.explorer.ssb
 
     def show(self) -> Any:
-        """Return the panel, which Jupyter displays.
+        """Return the panel, which Jupyter displays; the same one whenever it is called.
 
         Raises
         ------
         ImportError
-            If ipywidgets is not installed.
+            If anywidget is not installed.
         """
-        try:
-            import ipywidgets as widgets
-        except ImportError as error:
-            raise ImportError(f"the panel needs ipywidgets: {UI_INSTALL_LINE}") from error
-        return _Panel(self.explorer, widgets).layout
+        if self._widget is None:
+            self._widget = panel_class()(self.session)
+        return self._widget
+
+    def close(self) -> None:
+        """Take the panel from the page; the results stay."""
+        if self._widget is not None:
+            self._widget.close()
+            self._widget = None
 
 
-class _Panel:
-    """Widgets around an `Explorer`."""
+@functools.cache
+def panel_class() -> type:
+    """Return the widget's class; anywidget is imported when it is first needed."""
+    try:
+        import anywidget
+    except ImportError as error:
+        raise ImportError(f"the panel needs anywidget: {UI_INSTALL_LINE}") from error
 
-    def __init__(self, explorer: Explorer, widgets: Any) -> None:
-        self.explorer = explorer
-        self.image = widgets.Image(format="png", width=512)
-        self.status = widgets.Label()
-        self.call = widgets.Text(description="as Python", layout={"width": "512px"})
-        self.sideband = widgets.Dropdown(
-            options=("both", "left", "right"), value=explorer.sideband, description="sideband"
-        )
-        self.sideband.observe(self._switched, "value")
-        self.knobs = {knob[0]: self._knob(widgets, *knob) for knob in KNOBS}
-        left = widgets.VBox([*self.knobs.values(), self.sideband])
-        right = widgets.VBox([self.image, self.status, self.call])
-        self.layout = widgets.HBox([left, right])
-        self._redraw()
+    class Panel(anywidget.AnyWidget):
+        """The panel's end in the kernel: hands messages to a session."""
 
-    def _knob(self, widgets: Any, name: str, label: str, limit: float, unit: str) -> Any:
-        value = self.explorer.aberrations.get(name, 0.0)
-        limit = max(limit, 1.5 * abs(value))  # a slider would clamp what the user brought along
-        knob = widgets.FloatSlider(
-            value=value,
-            min=-limit,
-            max=limit,
-            step=limit / 250,
-            description=f"{label} [{unit}]",
-            style={"description_width": "110px"},
-        )
-        knob.observe(functools.partial(self._turned, name), "value")
-        return knob
+        _esm = front_end()
+        _css = _static("panel.css")
 
-    def _turned(self, name: str, change: Any) -> None:
-        self.explorer.set_aberration(name, change["new"])
-        self._redraw()
+        def __init__(self, session: Session) -> None:
+            super().__init__()
+            self.session = session
+            self.on_msg(self._handle)
 
-    def _switched(self, change: Any) -> None:
-        self.explorer.set_sideband(change["new"])
-        self._redraw()
+        def _handle(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+            reply = self.session.answer(message)
+            self.send({"kind": "reply", **reply.content}, reply.buffers)
 
-    def _redraw(self) -> None:
-        try:
-            phase = self.explorer.redraw()
-        except EventError as error:
-            self.status.value = str(error)  # the panel stays alive
-            return
-        self.image.value = self.explorer.png(phase)
-        self.call.value = self.explorer.python_call()
-        self.status.value = f"{1e3 * self.explorer.seconds:.0f} ms"
+    return Panel
+
+
+def front_end() -> str:
+    """Return the panel's ES module: its scripts, one after another."""
+    return "\n".join(_static(name) for name in _SCRIPTS)
+
+
+def _static(name: str) -> str:
+    return (files(__package__) / "static" / name).read_text(encoding="utf-8")
