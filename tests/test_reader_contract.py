@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import dataclasses
+import inspect
 import os
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -88,6 +92,37 @@ def test_options_without_meaning_are_refused_and_defaults_are_not(example):
             with pytest.raises(ParameterError, match=f"{option}=.* means nothing for {name}"):
                 open_events(path, name, **options, **{option: value})
     open_events(path, name, mem="MEMMAP", **{"superres": 0, "dwell_time": None, **options})
+
+
+def test_every_option_is_keyword_only_and_has_a_default(example):
+    name, path, needed = example
+    _, _, *others = inspect.signature(open_events).parameters.values()
+    kinds = {inspect.Parameter.KEYWORD_ONLY, inspect.Parameter.VAR_KEYWORD}
+    assert {parameter.kind for parameter in others} == kinds
+    with pytest.raises(TypeError):
+        open_events(path, name, "RAM")
+    fields = readers.ReaderOptions.__dataclass_fields__
+    defaults = {option: fields[option].default for option in load_reader(name).USES}
+    assert dataclasses.MISSING not in defaults.values()
+    assert set(needed) <= set(defaults)
+    explicit = open_events(path, name, mem="RAM", **{**defaults, **needed})
+    assert_same(explicit, open_events(path, name, **needed))
+
+
+LIBRARIES = {"h5py", "tifffile", "imagecodecs", "ncempy", "hdf5plugin", "stempy", "libertem"}
+
+
+def test_no_library_of_a_format_is_imported_before_a_file_needs_it():
+    code = (
+        "import sys, py4dstem_eer\n"
+        "from py4dstem_eer.readers import FORMATS, load_reader\n"
+        f"print(sorted({LIBRARIES} & set(sys.modules)))\n"
+        "for name in FORMATS: load_reader(name)\n"
+        f"print(sorted({LIBRARIES} & set(sys.modules)))\n"
+    )
+    command = [sys.executable, "-c", code]
+    result = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert result.stdout.split("\n")[:2] == ["[]", "[]"]
 
 
 def test_wrong_mem_and_format(example):
