@@ -497,6 +497,9 @@ def bad_streams():
     stream = eer_files.encode(frame, SHAPE, "v1", multiple=1)
     yield "no end", eer_files.encode(frame, SHAPE, "v1", end=False, multiple=1), "breaks off"
     yield "cut off", stream[:3], "breaks off"
+    last = Frame(np.array([107]), np.array([0]), np.array([0]))
+    stream = eer_files.encode(last, SHAPE, "v1", end=False, multiple=1)
+    yield "no room for the end", stream, "breaks off"
     yield "other pixels", eer_files.encode(frame, (12, 10), "v1"), "past the last"
     bits = eer_files.Bits()
     bits.put(107, 7)

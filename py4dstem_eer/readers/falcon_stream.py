@@ -263,7 +263,7 @@ def _decode(i, streams, code, camera, found, starts, ends, lengths, faults):
         if run > 0 and position + run * largest >= n_pixels:
             # the frame may end in the middle of the run
             run, rest = divmod(n_pixels - position, largest)
-            fault = _fault_at_end(run > 0 and rest == 0, bit + (run - 1) * overflow + skip, limit)
+            fault = _fault_at_end(run > 0 and rest == 0, bit + run * overflow, limit)
             break
         bit += run * overflow
         position += run * largest
