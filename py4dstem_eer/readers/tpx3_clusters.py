@@ -15,7 +15,7 @@ from ..device import kernel, scalar_function
 from ..errors import ParameterError
 from . import tpx3_packets as packets
 from .options import ReaderOptions
-from .tpx3_hits import N_REASONS, STRIDE, Target, find_line, locate, steps, time_in_block
+from .tpx3_hits import N_REASONS, STRIDE, Target, Work, find_line, locate, steps, time_in_block
 from .tpx3_time import B_AT, B_CHIP, B_FIRST, B_LAST, B_LEFT, B_WORDS
 
 DEFAULT_TIME = 100e-9  # [s]
@@ -68,16 +68,7 @@ class ClusterSorter:
             "superres": options.superres,
         }
 
-    def sort(
-        self,
-        words: np.ndarray,
-        blocks: np.ndarray,
-        bounds: np.ndarray,
-        first: int,
-        filled: np.ndarray,
-        indptr: np.ndarray | None = None,
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def sort(self, work: Work) -> np.ndarray:
         """Count electrons and sort them in, as `tpx3_hits.HitSorter.sort` does hits.
 
         Raises
@@ -85,10 +76,9 @@ class ClusterSorter:
         ParameterError
             If a cluster has no end.
         """
-        tally = np.zeros((len(bounds) - 1, N_REASONS + 1), np.int64)
-        tables = self._target.tables(first)
-        work = (words, blocks, bounds, *tables, self._settings, filled, indptr, out, tally)
-        _sort_part.on_cpu(len(tally), *work)
+        tally = np.zeros((len(work.bounds) - 1, N_REASONS + 1), np.int64)
+        tables = self._target.tables(work.first)
+        _sort_part.on_cpu(len(tally), *work.stream, *tables, self._settings, *work.events, tally)
         total = tally.sum(axis=0)
         if total[N_REASONS]:
             raise ParameterError(

@@ -60,6 +60,45 @@ class Target:
         return np.array([(sign, r * stride + c) for sign, r, c in packets.QUAD], np.int64)
 
 
+@dataclass(frozen=True, eq=False)
+class Work:
+    """A piece of a file, and where its events go.
+
+    Attributes
+    ----------
+    words : (n,) int64
+    blocks : (b, BLOCK_COLUMNS) int64
+        B_AT counts words.
+    bounds : (parts + 1,) int64
+        Spans of time that are worked on at once; a position is in one of them only [ticks].
+    first : int
+        Kept position that `filled` begins with.
+    filled : (positions,) uint32
+        Increased by the events of each position.
+    indptr : (positions + 1,) int64, optional
+    out : (entries,) uint16 or uint32, optional
+        Filled with flat detector indices, as far as indptr gives room; None: only count.
+    """
+
+    words: np.ndarray
+    blocks: np.ndarray
+    bounds: np.ndarray
+    first: int
+    filled: np.ndarray
+    indptr: np.ndarray | None = None
+    out: np.ndarray | None = None
+
+    @property
+    def stream(self) -> tuple[np.ndarray, ...]:
+        """Return what is read, as kernels take it."""
+        return self.words, self.blocks, self.bounds
+
+    @property
+    def events(self) -> tuple[np.ndarray | None, ...]:
+        """Return what is written, as kernels take it."""
+        return self.filled, self.indptr, self.out
+
+
 class HitSorter:
     """Takes each hit for an event.
 
@@ -75,41 +114,17 @@ class HitSorter:
         self.detector_shape = target.detector_shape
         self._target = target
 
-    def sort(
-        self,
-        words: np.ndarray,
-        blocks: np.ndarray,
-        bounds: np.ndarray,
-        first: int,
-        filled: np.ndarray,
-        indptr: np.ndarray | None = None,
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
+    def sort(self, work: Work) -> np.ndarray:
         """Count the hits of scan positions, and sort them in if there is a place to put them.
-
-        Parameters
-        ----------
-        words : (n,) int64
-        blocks : (b, BLOCK_COLUMNS) int64
-            B_AT counts words.
-        bounds : (parts + 1,) int64
-            Spans of time that are worked on at once; a position is in one of them only [ticks].
-        first : int
-            Kept position that `filled` begins with.
-        filled : (positions,) uint32
-            Increased by the hits of each position.
-        indptr : (positions + 1,) int64, optional
-        out : (entries,) uint16 or uint32, optional
-            Filled with flat detector indices, as far as indptr gives room.
 
         Returns
         -------
         tally : (N_REASONS,) int64
             Hits that are in no pattern.
         """
-        tally = np.zeros((len(bounds) - 1, N_REASONS), np.int64)
-        tables = self._target.tables(first)
-        _sort_part.on_cpu(len(tally), words, blocks, bounds, *tables, filled, indptr, out, tally)
+        tally = np.zeros((len(work.bounds) - 1, N_REASONS), np.int64)
+        tables = self._target.tables(work.first)
+        _sort_part.on_cpu(len(tally), *work.stream, *tables, *work.events, tally)
         return tally.sum(axis=0)
 
 

@@ -17,7 +17,7 @@ from ..events import EventStore
 from ..progress import track
 from .assembly import Assembly
 from .stamps import check_unchanged
-from .tpx3_hits import N_REASONS, Target
+from .tpx3_hits import N_REASONS, Target, Work
 from .tpx3_index import Index, Words
 from .tpx3_order import sort_pixels
 from .tpx3_packets import TICKS_PER_STEP
@@ -27,7 +27,7 @@ _BLOCKS_PER_READ = 256  # of 64 KiB
 _PARTS_PER_THREAD = 8
 _FOREVER = 2**60  # [ticks]
 
-#: sort(filled, indptr, out) as `Sorter.sort` does, -> tally
+#: sort(filled, indptr, out) -> tally; see `Work` and `Sorter`.
 Sort = Callable[..., np.ndarray]
 
 
@@ -40,17 +40,8 @@ class Sorter(Protocol):
     #: For the metadata.
     facts: dict[str, Any]
 
-    def sort(
-        self,
-        words: np.ndarray,
-        blocks: np.ndarray,
-        bounds: np.ndarray,
-        first: int,
-        filled: np.ndarray,
-        indptr: np.ndarray | None = None,
-        out: np.ndarray | None = None,
-    ) -> np.ndarray:
-        """Count events and sort them in; `first` is the first position in `filled`."""
+    def sort(self, work: Work) -> np.ndarray:
+        """Count events, and sort them in; return how many are in no pattern, and why."""
 
 
 class Tpx3Source:
@@ -165,7 +156,7 @@ class Tpx3Source:
 
         def sort(filled: np.ndarray, *place: np.ndarray) -> np.ndarray:
             found, moved = _load(words, blocks)
-            return self._sorter.sort(found, moved, bounds, first, filled, *place)
+            return self._sorter.sort(Work(found, moved, bounds, first, filled, *place))
 
         return first, last, sort
 
