@@ -348,6 +348,26 @@ def test_dense_scan_shape_flyback_and_square_default(tmp_path):
         open_dense(path)
 
 
+def test_what_py4dstem_only_loads_whole(tmp_path):
+    data = counts(largest=9, dtype=np.uint16)
+    with h5py.File(tmp_path / "abtem.h5", "w") as file:
+        file.update({"array": data, "sampling": [0.2, 0.2, 0.01, 0.01]})
+        file["units"] = [unit.encode() for unit in ("Å", "Å", "mrad", "mrad")]
+    cube = open_dense(tmp_path / "abtem.h5")
+    np.testing.assert_array_equal(truth(cube.events.load()), data)
+    assert cube.calibration.get_R_pixel_size() == pytest.approx(0.2)
+    assert cube.events.metadata["converted_from"] == "abTEM"
+
+
+def test_options_of_py4dstems_readers_are_passed_on(tmp_path):
+    pytest.importorskip("hdf5plugin")
+    path, _ = write_arina(tmp_path, counts((3, 4, 8, 8), 9, np.uint16))
+    cube = open_dense(path, scan_width=6)
+    assert cube.shape == (6, 2, 8, 8)
+    with pytest.raises(FormatError, match="no_such_option"):
+        open_dense(path, no_such_option=1)
+
+
 def test_one_of_several_cubes(tmp_path):
     data = counts(largest=3)
     path = tmp_path / "two.h5"
