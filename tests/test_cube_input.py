@@ -97,6 +97,7 @@ def test_patterns_of_random_cubes(data, dense):
     for cube in (sparse, plain):
         cube.calibration.set_origin(origin)
     cases = [("median", mask, {}), ("mean", mask, {}), ("mean", mask, {"shift_center": True})]
+    cases += [("mean", weights + 9, {"shift_center": True, "subpixel": True})]
     cases += [("max", mask, {"shift_center": True}), ("max", weights, {"shift_center": True})]
     if min(dense.shape[:2]) > 1:  # py4DSTEM's weights go astray on a scan of one row or column
         cases += [(method, weights, {}) for method in ("max", "median")]

@@ -7,7 +7,7 @@ import pytest
 
 from py4dstem_eer import EventStore, SparseDataCube
 
-SCAN, DETECTOR, ENTRIES = (192, 80), (80, 72), 250
+SCAN, DETECTOR, ENTRIES = (192, 80), (80, 72), 400
 ALLOWED = 0.1
 
 
@@ -70,6 +70,9 @@ OPERATIONS = {
     "weighted median": lambda c: c.get_virtual_diffraction("median", weights(c), **QUIET),
     "shifted mean": lambda c: c.get_virtual_diffraction("mean", shift_center=True, **QUIET),
     "shifted max": lambda c: c.get_virtual_diffraction("max", shift_center=True, **QUIET),
+    "finely shifted mean": lambda c: c.get_virtual_diffraction(
+        "mean", shift_center=True, subpixel=True, **QUIET
+    ),
     "pattern": lambda c: c.data[3, 4],
     "pixels": lambda c: (c.data[:, :, bad_pixels(c)], c),
     "beam stop": lambda c: c.get_beamstop_mask(),

@@ -12,6 +12,7 @@ from py4DSTEM.datacube import DataCube, VirtualDiffraction, VirtualImage
 from ..errors import CalibrationError, ParameterError
 from ..events import EventStore
 from ..methods import medians, reductions
+from ..methods.fourier_shifts import fourier_shifted_sum
 from ..methods.shifted_images import shifted_virtual_image
 from ..methods.shifted_patterns import Shift, shifted_sum, weighted_max
 from ..progress import shown
@@ -99,9 +100,9 @@ class EventImages(DataCube):
             "returncalc": returncalc,
         }
         weights = self._scan_weights(method, mask)
-        shift = self._pattern_shift(method) if shift_center else None
-        if shift is not None and subpixel:
-            # shifted by fractions, every pattern is dense: one after another, as py4DSTEM does
+        shift = self._pattern_shift(method, subpixel) if shift_center else None
+        if shift is not None and subpixel and method == "max":
+            # shifted by fractions every pattern is dense: one after another, as py4DSTEM does
             return super().get_virtual_diffraction(**arguments)
         if shift is not None and weights is None:
             arguments["mask"] = weights = np.ones(self.Rshape, bool)  # py4DSTEM notes it down
@@ -183,7 +184,8 @@ class EventImages(DataCube):
             return largest if shift or weights.dtype != bool else largest.astype(self.data.dtype)
         if shift is None:
             return reductions.pattern_sum(self.events, weights) / np.sum(weights)
-        return shifted_sum(self.events, weights, shift) / np.sum(weights)
+        add = shifted_sum if shift[0].dtype.kind == "i" else fourier_shifted_sum
+        return add(self.events, weights, shift) / np.sum(weights)
 
     def _scan_weights(self, method: str, mask: Any) -> np.ndarray | None:
         if method not in _METHODS:
@@ -201,11 +203,13 @@ class EventImages(DataCube):
             )
         return weights
 
-    def _pattern_shift(self, method: str) -> Shift:
-        """Return the whole pixels by which each pattern comes onto the mean origin."""
+    def _pattern_shift(self, method: str, subpixel: bool) -> Shift:
+        """Return the pixels, whole or not, by which each pattern comes onto the mean origin."""
         if method == "median":
             raise ParameterError("the median of shifted patterns: take method='mean' or 'max'")
         shift_x, shift_y = self._origin_shift()
+        if subpixel:
+            return -np.asarray(shift_x, np.float64), -np.asarray(shift_y, np.float64)
         return -np.round(shift_x).astype(np.int64), -np.round(shift_y).astype(np.int64)
 
     def _attach(self, result: Any, caller: str, owner: str, arguments: dict[str, Any]) -> None:
