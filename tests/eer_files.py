@@ -89,7 +89,7 @@ def encode(frame, shape, version, end=True, multiple=8):
         while pixels >= 2**skip - 1:
             bits.put(2**skip - 1, skip)
             if waste:
-                bits.put((0, 5, 15)[len(bits.text) % 3], 4)  # they mean nothing
+                bits.put((0, 15, 5)[pixels // (2**skip - 1) % 3], 4)  # they mean nothing
             pixels -= 2**skip - 1
         bits.put(pixels, skip)
 
