@@ -17,7 +17,7 @@ from .pixel_order import hits_per_pixel
 from .reductions import binned_stack
 
 #: Dense columns of candidate pixels take this part of the events' size, or this many bytes.
-_PART_OF_EVENTS, _FEWEST_BYTES = 0.05, 2**22
+_PART_OF_EVENTS, _FEWEST_BYTES = 0.03, 2**19
 #: Counts that are sorted at a time.
 _PIECE = 2**18
 
