@@ -73,6 +73,6 @@ def _chunks(words: np.ndarray) -> bytes:
 
 
 def _with_tpx3awkward(path: Path) -> None:
-    from tpx3awkward.processing.decoding import ingest_raw_data
+    from tpx3awkward.processing.decoding import decode_tpx3_binary
 
-    ingest_raw_data(np.fromfile(path, np.uint64))
+    decode_tpx3_binary(np.fromfile(path, np.uint64))
