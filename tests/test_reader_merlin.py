@@ -318,6 +318,16 @@ def test_a_file_with_its_own_header_file_stands_alone(tmp_path):
     expect(tmp_path / "scan1.mib", truth)
 
 
+def test_files_of_another_detector_do_not_belong(tmp_path):
+    truth, (path,) = mib_files.write_parts(tmp_path, "scan", [6], (2, 3), numbers=[1], hdr=False)
+    images = mib_files.random_images(np.random.default_rng(5), 6, (32, 128), 1)
+    later = mib_files.frames(images, "R64", 1, "1x1", first=7)  # as many bytes
+    (tmp_path / "scan2.mib").write_bytes(b"".join(later))
+    expect(path, truth, scan_shape=(2, 3))
+    with pytest.raises(CorruptFileError, match=r"scan2\.mib begins with frame 7, not 1"):
+        open_events(tmp_path / "scan2.mib", scan_shape=(2, 3))
+
+
 def test_files_that_are_missing(tmp_path):
     truth, paths = mib_files.write_parts(tmp_path, "run", [4, 4, 4, 4], (4, 4))
     kept = truth.copy()

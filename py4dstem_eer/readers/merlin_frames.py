@@ -186,7 +186,7 @@ class Decoder:
             merlin_kernels.fill_bits.on_cpu(len(starts), *place, ends, lengths, out)
             return None
         counts = np.empty(len(out), self.count_dtype)
-        word = (encoding.plane_bytes, self._low_plane, encoding.bits, self._high)
+        word = (self._low_plane, encoding.bits, self._high)
         merlin_kernels.fill_values.on_cpu(len(starts), *place, *word, ends, lengths, out, counts)
         return counts
 

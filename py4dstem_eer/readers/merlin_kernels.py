@@ -186,7 +186,7 @@ def _write_two(word, base, e, out):
 
 @kernel
 def fill_values(
-    i, buffer, starts, header_bytes, segments, n_words, plane_bytes, low_plane, bits, high,
+    i, buffer, starts, header_bytes, segments, n_words, low_plane, bits, high,
     ends, lengths, out, counts,
 ):  # fmt: skip
     """Write the detector index and the value of every pixel of a frame that is not zero."""
@@ -195,18 +195,16 @@ def fill_values(
     pixel = 0
     for s in range(len(segments)):
         at, step, turned = payload + segments[s, 0], segments[s, 1], segments[s, 2] == 1
-        for k in range(n_words):
+        for _ in range(n_words):
             word, below = _word(buffer, np.uint64(at)), np.uint64(0)
             if low_plane > 0:
                 below = _word(buffer, np.uint64(at + low_plane))
-            elif 8 * k + 8 > plane_bytes:
-                word &= _kept(plane_bytes - 8 * k)
             at += step
             occupied = _occupied(word | below, high)
             if turned and occupied != 0:
                 word = _turned(word, bits)
                 occupied = _occupied(word, high)
-            while occupied != 0 and e < ends[i]:
+            while occupied != 0 and e < ends[i]:  # what lies behind the last pixel is not counted
                 lane = np.int64(_lowest(occupied)) // bits
                 out[e] = pixel + lane
                 counts[e] = _value(word, below, bits, lane, low_plane)
