@@ -11,12 +11,13 @@ kernels at once, which not every threading layer of numba allows.
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import inspect
 import itertools
 import os
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from types import ModuleType
@@ -25,10 +26,12 @@ from typing import Any
 import numba
 import numpy as np
 
-from .errors import DeviceError, ParameterError
+from .errors import DeviceError, MemoryBudgetError, ParameterError
 
 GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
 THREADS_PER_BLOCK = 128
+#: Threads of a GPU that run in step and read memory together.
+WARP = 32
 
 _CPU_LAUNCHER = """
 def {name}(begin, end, {arrays}):
@@ -61,11 +64,21 @@ class Device:
         numpy, or cupy on a GPU (numpy again under numba's CUDA simulator).
     fft : module
         scipy.fft or cupyx.scipy.fft.
+    ndimage : module
+        scipy.ndimage or cupyx.scipy.ndimage.
     """
 
     name: str
     xp: ModuleType
     fft: ModuleType
+    ndimage: ModuleType
+
+    @property
+    def lanes(self) -> int:
+        """How many neighbouring items should read neighbouring memory: 1, or a GPU's warp."""
+        if self.name == "cpu":
+            return 1
+        return 2 if _simulating() else WARP  # a simulated thread takes a millisecond
 
     def asarray(self, array: Any, dtype: Any = None) -> Any:
         """Return `array` on this device."""
@@ -76,7 +89,31 @@ class Device:
 
     def asnumpy(self, array: Any) -> np.ndarray:
         """Return `array` as a numpy array in main memory."""
-        return array if isinstance(array, np.ndarray) else array.get()
+        return array.get() if hasattr(array, "get") else array
+
+    def resident(self, array: Any) -> Any:
+        """Return `array` on this device in the form that kernels take without any conversion.
+
+        For tables that every redraw reads: to look at a cupy array from numba takes longer than
+        some kernels run.
+        """
+        return _kernel_argument(self.asarray(array)) if self.name == "gpu" else self.asarray(array)
+
+    @contextlib.contextmanager
+    def holding(self, n_bytes: int, what: str, advice: str) -> Iterator[None]:
+        """Turn a lack of memory into an error that says how much is needed, and what to do.
+
+        Raises
+        ------
+        MemoryBudgetError
+        """
+        try:
+            yield
+        except MemoryError as error:  # cupy's is one too
+            raise MemoryBudgetError(
+                f"{what} needs {n_bytes / 2**30:.3g} GiB of memory at a time, more than is left on "
+                f'device="{self.name}": {advice}'
+            ) from error
 
     def fft_options(self) -> dict[str, int]:
         """Return the keyword arguments that let the FFT library use all CPU cores."""
@@ -105,15 +142,17 @@ def get_device(name: str) -> Device:
 @functools.cache
 def _cpu() -> Device:
     import scipy.fft
+    import scipy.ndimage
 
-    return Device("cpu", np, scipy.fft)
+    return Device("cpu", np, scipy.fft, scipy.ndimage)
 
 
 @functools.cache
 def _simulated_gpu() -> Device:
     import scipy.fft
+    import scipy.ndimage
 
-    return Device("gpu", np, scipy.fft)
+    return Device("gpu", np, scipy.fft, scipy.ndimage)
 
 
 @functools.cache
@@ -121,13 +160,14 @@ def _gpu() -> Device:
     try:
         import cupy
         import cupyx.scipy.fft
+        import cupyx.scipy.ndimage
     except ImportError as error:
         raise ImportError(f'device="gpu" needs cupy: {GPU_INSTALL_LINE}') from error
     from numba import cuda
 
     if not cuda.is_available():
         raise DeviceError('device="gpu", but no NVIDIA GPU was found; use device="cpu"')
-    return Device("gpu", cupy, cupyx.scipy.fft)
+    return Device("gpu", cupy, cupyx.scipy.fft, cupyx.scipy.ndimage)
 
 
 def _simulating() -> bool:
@@ -161,18 +201,30 @@ def _run_in_threads(launcher: Callable[..., None], n_items: int, arrays: tuple) 
         part.result()
 
 
-def _interpreted(function: Callable[..., Any]) -> Callable[..., Any]:
-    """Return a function whose scalar helpers are plain Python, for the CUDA simulator.
+def _kernel_argument(array: Any) -> Any:
+    """Return an array of cupy as numba's, without waiting for the stream that both share."""
+    if not hasattr(array, "__cuda_array_interface__"):
+        return array
+    from numba import cuda
 
-    The simulator's arrays mean nothing to compiled helpers.
+    return cuda.as_cuda_array(array, sync=False)
+
+
+def _for_gpu(function: Callable[..., Any]) -> Any:
+    """Return a function as device code, its scalar helpers too, which are compiled for the CPU.
+
+    For the CUDA simulator all are plain Python: its arrays mean nothing to compiled helpers.
     """
+    from numba import cuda
+
     helpers = {
-        name: _interpreted(value.py_func)
+        name: _for_gpu(value.py_func)
         for name, value in function.__globals__.items()
         if name in function.__code__.co_names and hasattr(value, "py_func")
     }
     names = {**function.__globals__, **helpers}
-    return types.FunctionType(function.__code__, names, function.__name__)
+    copy = types.FunctionType(function.__code__, names, function.__name__)
+    return copy if _simulating() else cuda.jit(device=True)(copy)
 
 
 class Kernel:
@@ -190,8 +242,10 @@ class Kernel:
         if device.name == "cpu":
             _run_in_threads(self._cpu_launcher, n_items, arrays)
         else:
-            blocks = -(-n_items // THREADS_PER_BLOCK)
-            self._gpu_launcher[blocks, THREADS_PER_BLOCK](n_items, *arrays)
+            threads = min(n_items, THREADS_PER_BLOCK) if _simulating() else THREADS_PER_BLOCK
+            blocks = -(-n_items // threads)
+            arguments = (_kernel_argument(array) for array in arrays)
+            self.gpu_launcher[blocks, threads](n_items, *arguments)
 
     def on_cpu(self, n_items: int, *arrays: Any) -> None:
         """Run the body for every item on the CPU, for code that has no use for a GPU."""
@@ -209,11 +263,12 @@ class Kernel:
         return numba.njit(**options)(self._define(_CPU_LAUNCHER, {"body": body}))
 
     @functools.cached_property
-    def _gpu_launcher(self) -> Any:
+    def gpu_launcher(self) -> Any:
+        """The CUDA kernel: one thread for every item; compiled when it is first launched."""
         from numba import cuda
 
-        body = cuda.jit(_interpreted(self.body) if _simulating() else self.body, device=True)
-        return cuda.jit(self._define(_GPU_LAUNCHER, {"cuda": cuda, "body": body}))
+        names = {"cuda": cuda, "body": _for_gpu(self.body)}
+        return cuda.jit(self._define(_GPU_LAUNCHER, names))
 
     def _define(self, source: str, names: dict[str, Any]) -> Callable[..., None]:
         """Define the launcher as if it stood in the body's own file.

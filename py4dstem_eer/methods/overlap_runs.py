@@ -12,17 +12,17 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Any
 
-import numba
 import numpy as np
 
 from ..detector import Shape2D
+from ..device import Device, get_device, kernel, scalar_function
 from ..optics import Geometry
 from .aperture_grid import ApertureGrid
 
 #: Which disks overlap the aperture in a run.
 RIGHT, LEFT, TRIPLE = 0, 1, 2
-_RUNS_PER_PIXEL = 10
 
 
 @dataclass(frozen=True)
@@ -79,24 +79,30 @@ class OverlapRuns:
         """Number of stored entries of G(k, Q)."""
         return int(self.start[-1])
 
-    def whole_plane(self, half: np.ndarray) -> np.ndarray:
+    def whole_plane(self, half: Any, xp: Any = np) -> Any:
         """Complete a quantity that is the same at Q and −Q, to (Rx, Ry) in the order of fft2.
 
         Parameters
         ----------
         half : (Rx or rows, Ry // 2 + 1)
             Without the reversed row, its row's values serve for both halves.
+        xp : module
+            numpy, or cupy for an array of its own.
         """
         n_rows = self.scan_shape[0]
         mirrored = half[:n_rows][::-1, 1 : self.n_regular][:, ::-1]
-        whole = np.concatenate([half[:n_rows], np.roll(mirrored, 1, axis=0)], axis=1)
+        whole = xp.concatenate([half[:n_rows], xp.roll(mirrored, 1, axis=0)], axis=1)
         if len(half) > n_rows:
             whole[n_rows // 2, half.shape[1] :] = half[n_rows, 1 : self.n_regular][::-1]
         return whole
 
 
 def overlap_runs(
-    scan_shape: Shape2D, grid: ApertureGrid, geometry: Geometry, reach: float = 0.0
+    scan_shape: Shape2D,
+    grid: ApertureGrid,
+    geometry: Geometry,
+    reach: float = 0.0,
+    device: str = "cpu",
 ) -> OverlapRuns:
     """Find all runs for a scan and an aperture.
 
@@ -107,6 +113,8 @@ def overlap_runs(
     geometry : Geometry
     reach : float
         How far beyond the aperture's edge a shifted disk still counts [rad].
+    device : {"cpu", "gpu"}
+        Where they are looked for; the result is in main memory.
     """
     n_rows, n_columns = scan_shape
     wavelength = geometry.wavelength
@@ -118,8 +126,7 @@ def overlap_runs(
     kx, ky = _scan_frame(grid, geometry)
     limit = (geometry.semiangle * 1e-3 + reach) ** 2
     arguments = (row_wx, column_wy, n_regular, n_rows, kx, ky, limit)
-    row_ptr, table = _find_runs(*arguments)
-    pixel, side, first, length = (np.ascontiguousarray(column) for column in table.T)
+    row_ptr, pixel, side, first, length = _find_runs(arguments, get_device(device))
     start = np.zeros(len(length) + 1, np.int64)
     np.cumsum(length, out=start[1:])
     return OverlapRuns(
@@ -135,7 +142,22 @@ def _scan_frame(grid: ApertureGrid, geometry: Geometry) -> tuple[np.ndarray, np.
     return wx * cos - wy * sin, wy * cos + wx * sin
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
+def _find_runs(arguments: tuple, where: Device) -> tuple[np.ndarray, ...]:
+    """Return the start of every row's runs, and pixel, side, first and length of all runs."""
+    row_wx, column_wy, n_regular, n_rows, kx, ky, limit = arguments
+    n_pixels, xp = len(kx), where.xp
+    on_device = (where.asarray(a) for a in (row_wx, column_wy, kx, ky))
+    given = (*on_device, n_regular, n_rows, limit)
+    n_items = len(row_wx) * n_pixels
+    offset = xp.zeros(n_items + 1, np.int64)
+    _count_runs.launch(where, n_items, *given, offset)
+    offset = where.asarray(xp.cumsum(offset))
+    fields = tuple(xp.empty(int(offset[-1]), np.int32) for _ in range(4))
+    _write_runs.launch(where, n_items, *given, offset, *fields)
+    return tuple(where.asnumpy(array) for array in (offset[::n_pixels].copy(), *fields))
+
+
+@scalar_function
 def _interval(wx, ky, limit, sign, column_wy, n_regular):
     """Return the columns where (wx, ky + sign·wy) lies inside the disk, as a half-open range."""
     height = limit - wx * wx
@@ -156,72 +178,73 @@ def _interval(wx, ky, limit, sign, column_wy, n_regular):
     return lo, hi
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _put(runs, at, pixel, side, lo, hi):
-    if hi <= lo:
-        return at
-    runs[at, 0], runs[at, 1], runs[at, 2], runs[at, 3] = pixel, side, lo, hi - lo
-    return at + 1
+@scalar_function
+def _part(which, m0, m1, p0, p1):
+    """Return side, begin and end of one of the five parts of two intervals; it may be empty."""
+    if which == 0:
+        return RIGHT, m0, min(m1, p0) if p1 > p0 else m1
+    if which == 1:
+        return RIGHT, max(m0, p1), m1 if p1 > p0 else m0
+    if which == 2:
+        return LEFT, p0, min(p1, m0) if m1 > m0 else p1
+    if which == 3:
+        return LEFT, max(p0, m1), p1 if m1 > m0 else p0
+    return TRIPLE, max(m0, p0), min(m1, p1)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _put_pixel(runs, at, pixel, minus, plus, lowest):
-    """Split the intervals of both disks into right, left and triple overlaps."""
-    m0, m1 = max(minus[0], lowest), max(minus[1], lowest)
-    p0, p1 = max(plus[0], lowest), max(plus[1], lowest)
-    if m1 <= m0:
-        return _put(runs, at, pixel, LEFT, p0, p1)
-    if p1 <= p0:
-        return _put(runs, at, pixel, RIGHT, m0, m1)
-    at = _put(runs, at, pixel, RIGHT, m0, min(m1, p0))
-    at = _put(runs, at, pixel, RIGHT, max(m0, p1), m1)
-    at = _put(runs, at, pixel, LEFT, p0, min(p1, m0))
-    at = _put(runs, at, pixel, LEFT, max(p0, m1), p1)
-    return _put(runs, at, pixel, TRIPLE, max(m0, p0), min(m1, p1))
-
-
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _put_highest(runs, at, pixel, wx, kx, ky, limit, wy, column):
-    """Add the column of the highest frequency, whose sign breaks the row."""
+@scalar_function
+def _highest_side(wx, kx, ky, limit, wy):
+    """Return the side at the column of the highest frequency, whose sign breaks the row; or −1."""
     minus = (kx - wx) ** 2 + (ky - wy) ** 2 < limit
     plus = (kx + wx) ** 2 + (ky + wy) ** 2 < limit
-    if minus or plus:
-        side = TRIPLE if minus and plus else RIGHT if minus else LEFT
-        at = _put(runs, at, pixel, side, column, column + 1)
-    return at
+    if minus and plus:
+        return TRIPLE
+    if minus:
+        return RIGHT
+    return LEFT if plus else -1
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs):
-    """Write the runs of one row into `runs` and return their number."""
-    at = 0
+@scalar_function
+def _intervals(i, p, row_wx, column_wy, kx, ky, n_regular, n_scan_rows, limit):
+    """Return the columns of one row that lie in the disk around k − Q, and around k + Q."""
     is_reversed = i == n_scan_rows
     sign = -1 if is_reversed else 1
     # Q = 0 carries no phase; column 0 of the reversed row is the row itself
     lowest = 1 if is_reversed or row_wx[i] == 0 else 0
-    for p in range(len(kx)):
-        minus = _interval(kx[p] - row_wx[i], ky[p], limit, -sign, column_wy, n_regular)
-        plus = _interval(kx[p] + row_wx[i], ky[p], limit, sign, column_wy, n_regular)
-        at = _put_pixel(runs, at, p, minus, plus, lowest)
-        if len(column_wy) > n_regular and not is_reversed:
-            wy = column_wy[n_regular]
-            at = _put_highest(runs, at, p, row_wx[i], kx[p], ky[p], limit, wy, n_regular)
-    return at
+    m0, m1 = _interval(kx[p] - row_wx[i], ky[p], limit, -sign, column_wy, n_regular)
+    p0, p1 = _interval(kx[p] + row_wx[i], ky[p], limit, sign, column_wy, n_regular)
+    return max(m0, lowest), max(m1, lowest), max(p0, lowest), max(p1, lowest)
 
 
-@numba.njit(cache=True, nogil=True, error_model="numpy")
-def _find_runs(row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit):
-    """Return the start of every row's runs, and the table of all runs: found twice, kept once."""
-    n_rows = len(row_wx)
-    row_ptr = np.zeros(n_rows + 1, np.int64)
-    runs = np.empty((len(kx) * _RUNS_PER_PIXEL, 4), np.int32)
-    for i in range(n_rows):
-        n_runs = _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs)
-        row_ptr[i + 1] = row_ptr[i] + n_runs
-    table = np.empty((row_ptr[n_rows], 4), np.int32)
-    for i in range(n_rows):
-        n_runs = _find_row_runs(i, row_wx, column_wy, n_regular, n_scan_rows, kx, ky, limit, runs)
-        for r in range(n_runs):
-            for field in range(4):
-                table[row_ptr[i] + r, field] = runs[r, field]
-    return row_ptr, table
+@kernel
+def _count_runs(item, row_wx, column_wy, kx, ky, n_regular, n_scan_rows, limit, number):
+    """Count the runs of one row and pixel, at number[item + 1]."""
+    i, p = item // len(kx), item % len(kx)
+    m0, m1, p0, p1 = _intervals(i, p, row_wx, column_wy, kx, ky, n_regular, n_scan_rows, limit)
+    n = 0
+    for which in range(5):
+        _, lo, hi = _part(which, m0, m1, p0, p1)
+        n += 1 if hi > lo else 0
+    if len(column_wy) > n_regular and i != n_scan_rows:
+        wy = column_wy[n_regular]
+        n += 1 if _highest_side(row_wx[i], kx[p], ky[p], limit, wy) >= 0 else 0
+    number[item + 1] = n
+
+
+@kernel
+def _write_runs(
+    item, row_wx, column_wy, kx, ky, n_regular, n_scan_rows, limit, offset,
+    pixel, side, first, length,
+):  # fmt: skip
+    """Write the runs of one row and pixel from offset[item] on."""
+    i, p = item // len(kx), item % len(kx)
+    m0, m1, p0, p1 = _intervals(i, p, row_wx, column_wy, kx, ky, n_regular, n_scan_rows, limit)
+    at = offset[item]
+    for which in range(5):
+        where, lo, hi = _part(which, m0, m1, p0, p1)
+        if hi > lo:
+            pixel[at], side[at], first[at], length[at] = p, where, lo, hi - lo
+            at += 1
+    if at < offset[item + 1]:
+        where = _highest_side(row_wx[i], kx[p], ky[p], limit, column_wy[n_regular])
+        pixel[at], side[at], first[at], length[at] = p, where, n_regular, 1

@@ -24,13 +24,30 @@ from ..optics import Aberrations, Geometry
 from ..progress import track
 from .aperture_grid import ApertureGrid
 from .overlap_runs import OverlapRuns, overlap_runs
-from .ssb_sums import add_double_overlaps, add_triple_overlaps, evaluate_chi, finish_object
+from .run_tables import RunTables
+from .ssb_sums import (
+    add_double_overlaps,
+    add_triple_overlaps,
+    evaluate_chi,
+    finish_object,
+    place_spectrum,
+)
+from .ssb_sums_gpu import LINE, find_lines, sum_overlaps
 
 SIDEBANDS = ("both", "left", "right")
+#: Weights of the right and the left double overlap.
+_SIDE_WEIGHTS = {
+    "both": (np.float32(1), np.float32(1)),
+    "left": (np.float32(0), np.float32(2)),
+    "right": (np.float32(2), np.float32(0)),
+}
 #: Detector pixels whose images are Fourier transformed at a time.
 _PIXELS_PER_BATCH = 32
 #: Scan positions whose patterns stay in the cache while their pixels are sorted into images.
 _POSITIONS_PER_BLOCK = 1024
+_MEMORY_ADVICE = (
+    "lower detector_size, crop or bin the scan with crop_R or bin_R, or use another device"
+)
 
 
 @dataclass(frozen=True)
@@ -42,6 +59,8 @@ class OverlapStore:
     geometry : Geometry
     runs : OverlapRuns
         Which pixel and scan frequency each entry belongs to.
+    tables : RunTables
+        The same on the device.
     g_re, g_im : (entries,) float32
         Real and imaginary part of G(k, Q) [electrons], on the device.
     total : float
@@ -51,6 +70,7 @@ class OverlapStore:
 
     geometry: Geometry
     runs: OverlapRuns
+    tables: RunTables
     g_re: Any
     g_im: Any
     total: float
@@ -64,20 +84,22 @@ class OverlapStore:
 
 
 @kernel
-def _gather_row(
-    i, row_ptr, pixel, first, length, start, n_scan_rows, batch, planes, n_columns, g_re, g_im
+def _gather_run(
+    item, lanes, row, pixel, first, length, start, n_scan_rows, batch, planes, n_columns, g_re, g_im
 ):
-    """Copy the runs of one row, and of one batch of pixels, out of their Fourier planes."""
+    """Copy one run of a batch of pixels out of its Fourier plane; `lanes` items share it."""
+    r, lane = item // lanes, item % lanes
+    plane = pixel[r] - batch
+    if plane < 0 or plane >= planes.shape[0]:
+        return
     # the row beyond the scan's own repeats the highest frequency, conjugated
-    source = n_scan_rows // 2 if i == n_scan_rows else i
-    sign = -1 if i == n_scan_rows else 1
-    for r in range(row_ptr[i], row_ptr[i + 1]):
-        plane = pixel[r] - batch
-        if plane >= 0 and plane < planes.shape[0]:
-            for j in range(length[r]):
-                value = planes[plane, source * n_columns + first[r] + j]
-                g_re[start[r] + j] = value.real
-                g_im[start[r] + j] = sign * value.imag
+    is_reversed = row[r] == n_scan_rows
+    source = n_scan_rows // 2 if is_reversed else row[r]
+    begin = source * n_columns + first[r]
+    for j in range(lane, length[r], lanes):
+        value = planes[plane, begin + j]
+        g_re[start[r] + j] = value.real
+        g_im[start[r] + j] = -value.imag if is_reversed else value.imag
 
 
 @kernel
@@ -141,27 +163,29 @@ def prepare(
     if not total > 0:
         raise ParameterError("all patterns are empty on the bright-field disk")
     where = get_device(device)
-    runs = overlap_runs(scan_shape, grid, geometry, reach)
+    runs = overlap_runs(scan_shape, grid, geometry, reach, device)
     if runs.n_entries == 0:
         raise ParameterError(
             f"no scan frequency lies in a disk overlap: a scan of {scan_shape} positions in steps "
             f"of {geometry.scan_step} Å is too small or too coarse for {geometry.semiangle:g} mrad"
         )
-    g_re, g_im = _gather(stack, runs, where)
-    return OverlapStore(geometry, runs, g_re, g_im, float(total), where)
+    batch_bytes = min(_PIXELS_PER_BATCH, stack.shape[1]) * 12 * math.prod(scan_shape)
+    with where.holding(8 * runs.n_entries + batch_bytes, "SSB of this scan", _MEMORY_ADVICE):
+        tables = RunTables.of(runs, where)
+        g_re, g_im = _gather(stack, runs, tables, where)
+    return OverlapStore(geometry, runs, tables, g_re, g_im, float(total), where)
 
 
-def _gather(stack: Any, runs: OverlapRuns, where: Device) -> tuple[Any, Any]:
+def _gather(stack: Any, runs: OverlapRuns, tables: RunTables, where: Device) -> tuple[Any, Any]:
     g_re = where.xp.empty(runs.n_entries, np.float32)
     g_im = where.xp.empty(runs.n_entries, np.float32)
-    tables = (runs.row_ptr, runs.pixel, runs.first, runs.length, runs.start)
-    on_device = tuple(where.asarray(table) for table in tables)
-    n_columns = runs.scan_shape[1] // 2 + 1
+    of_run = (tables.row, tables.pixel, tables.first, tables.length, tables.start)
+    n_rows, n_columns = runs.scan_shape[0], runs.scan_shape[1] // 2 + 1
     batches = range(0, stack.shape[1], _PIXELS_PER_BATCH)
     for batch in track(batches, "Fourier transforms along the scan"):
         planes = _scan_transforms(stack, batch, runs, where)
-        sizes = (runs.scan_shape[0], batch, planes, n_columns)
-        _gather_row.launch(where, runs.n_rows, *on_device, *sizes, g_re, g_im)
+        arguments = (where.lanes, *of_run, n_rows, batch, planes, n_columns, g_re, g_im)
+        _gather_run.launch(where, where.lanes * len(runs.pixel), *arguments)
     return g_re, g_im
 
 
@@ -170,8 +194,10 @@ def _scan_transforms(stack: Any, first: int, runs: OverlapRuns, where: Device) -
     n_positions = stack.shape[0]
     n_pixels = min(_PIXELS_PER_BATCH, stack.shape[1] - first)
     images = where.xp.empty((n_pixels, n_positions), np.float32)
-    n_blocks = -(-n_positions // _POSITIONS_PER_BLOCK)
-    _sort_into_images.launch(where, n_blocks, stack, first, _POSITIONS_PER_BLOCK, images)
+    # a thread of a GPU takes one position: its neighbours write beside it
+    per_block = 1 if where.name == "gpu" else _POSITIONS_PER_BLOCK
+    n_blocks = -(-n_positions // per_block)
+    _sort_into_images.launch(where, n_blocks, stack, first, per_block, images)
     images = images.reshape(n_pixels, *runs.scan_shape)
     return where.fft.rfft2(images, **where.fft_options()).reshape(n_pixels, -1)
 
@@ -203,59 +229,48 @@ def reconstruct(
     if sideband not in SIDEBANDS:
         raise ParameterError(f"sideband is {sideband!r}; it must be one of {', '.join(SIDEBANDS)}")
     where = store.device
-    spectrum = _spectrum(store, _sums(store, aberrations, triple_overlap), sideband)
+    sums = _sums(store, aberrations, triple_overlap)
+    spectrum = where.xp.empty(store.runs.scan_shape, np.complex64)
+    arguments = (store.runs.n_regular, *sums, *_SIDE_WEIGHTS[sideband], np.float32(store.total))
+    n_items = where.lanes * len(spectrum)
+    place_spectrum.launch(where, n_items, where.lanes, *arguments, spectrum)
     image = where.fft.ifft2(spectrum, overwrite_x=True, **where.fft_options())
     scale = math.prod(store.runs.scan_shape) / store.total
-    finish_object.launch(where, len(image), image, np.float32(scale))
+    finish_object.launch(where, n_items, where.lanes, image, np.float32(scale))
     return where.asnumpy(image)
 
 
-def _sums(store: OverlapStore, aberrations: Aberrations, triple_overlap: bool) -> Any:
-    """Return the sums over right, left and triple overlaps, (3, rows, Ry // 2 + 1) complex64."""
-    where, runs = store.device, store.runs
-    table = where.asarray(aberrations.chi_table(store.geometry.wavelength))
-    kx, ky = where.asarray(runs.kx), where.asarray(runs.ky)
-    chi_k = where.xp.empty(len(runs.kx), np.float64)
-    evaluate_chi.launch(where, len(runs.kx), kx, ky, table, chi_k)
-    tables = (runs.row_ptr, runs.pixel, runs.side, runs.first, runs.length, runs.start)
-    arguments = (
-        *(where.asarray(a) for a in tables),
-        *(store.g_re, store.g_im, kx, ky, chi_k, table),
-        *(where.asarray(runs.row_wx), where.asarray(runs.column_wy)),
-        *(runs.scan_shape[0], runs.n_regular),
-    )
+def _sums(store: OverlapStore, aberrations: Aberrations, triple_overlap: bool) -> tuple[Any, Any]:
+    """Return the sums of right, left and triple overlaps, (3, rows, Ry // 2 + 1), re and im."""
+    where, runs, tables = store.device, store.runs, store.tables
+    table, chi_k = evaluated_chi(store, aberrations)
     shape = (3, runs.n_rows, runs.scan_shape[1] // 2 + 1)
     re, im = where.xp.zeros(shape, np.float32), where.xp.zeros(shape, np.float32)
+    sizes = (runs.scan_shape[0], runs.n_regular)
+    if where.name == "gpu":
+        lines = where.resident(where.xp.empty((len(runs.pixel), LINE), np.float32))
+        of_run = (tables.row, *tables.runs[1:5])
+        arguments = (*of_run, *tables.angles, chi_k, table, *sizes, lines)
+        find_lines.launch(where, len(runs.pixel), *arguments)
+        arguments = (tables.lanes, *tables.runs, *tables.angles, chi_k, table, lines)
+        entries = (store.g_re, store.g_im, sizes[0], triple_overlap, re, im)
+        sum_overlaps.launch(where, tables.lanes * runs.n_rows, *arguments, *entries)
+        return re, im
+    kx, ky, *frequencies = tables.angles
+    arguments = (*tables.runs, store.g_re, store.g_im, kx, ky, chi_k, table, *frequencies, *sizes)
     add_double_overlaps.launch(where, runs.n_rows, *arguments, re, im)
     if triple_overlap:
         add_triple_overlaps.launch(where, runs.n_rows, *arguments, re, im)
-    return re + np.complex64(1j) * im
+    return re, im
 
 
-def _spectrum(store: OverlapStore, sums: Any, sideband: str) -> Any:
-    """Place the sums in the full plane of scan frequencies.
-
-    γ(k, −Q) = −γ*(k, Q), and the double overlaps swap sides: the value at −Q is minus the conjugate
-    of the other side's value at Q.
-    """
-    runs, xp = store.runs, store.device.xp
-    n_rows, n_columns = runs.scan_shape
-    right, left, triple = sums
-    if sideband == "both":
-        here = there = right + left + triple
-    else:
-        one, other = (right, left) if sideband == "right" else (left, right)
-        here, there = 2 * one + triple, 2 * other + triple
-    spectrum = xp.empty((n_rows, n_columns), np.complex64)
-    spectrum[:, : here.shape[1]] = here[:n_rows]
-    n_paired = runs.n_regular - 1
-    mirrored = -there[:n_rows, 1 : n_paired + 1].conj()
-    # row −i, column −c
-    spectrum[:, n_columns - n_paired :] = xp.roll(mirrored[::-1, ::-1], 1, axis=0)
-    if n_rows % 2 == 0:
-        spectrum[n_rows // 2, n_columns - n_paired :] = here[n_rows, 1 : n_paired + 1][::-1]
-    spectrum[0, 0] = store.total
-    return spectrum
+def evaluated_chi(store: OverlapStore, aberrations: Aberrations) -> tuple[Any, Any]:
+    """Return the table of χ, and χ at every aperture pixel [rad], on the device."""
+    where, tables = store.device, store.tables
+    table = where.resident(aberrations.chi_table(store.geometry.wavelength))
+    chi_k = where.resident(where.xp.empty(len(store.runs.kx), np.float64))
+    evaluate_chi.launch(where, len(store.runs.kx), tables.kx, tables.ky, table, chi_k)
+    return table, chi_k
 
 
 def aperture_function(

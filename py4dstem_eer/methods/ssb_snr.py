@@ -25,13 +25,13 @@ from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
-from scipy import ndimage
 
 from ..device import kernel
 from ..optics import Aberrations, Geometry
 from .aperture_grid import ApertureGrid
-from .ssb import OverlapStore, prepare
-from .ssb_sums import cos_sin, evaluate_chi, line
+from .ssb import OverlapStore, evaluated_chi, prepare
+from .ssb_sums import cos_sin, line
+from .ssb_sums_gpu import TWO_LINES, find_two_lines, sum_weighted
 
 #: How strongly misfit lowers the trust in a scan frequency.
 _MISFIT_WEIGHT = 3.0
@@ -144,61 +144,73 @@ def estimate_phase(
     aberrations : Aberrations
         In the scan's frame.
     """
-    scan_shape = store.runs.scan_shape
+    where, xp, scan_shape = store.device, store.device.xp, store.runs.scan_shape
     n_positions = math.prod(scan_shape)
     num_re, num_im, overlap, power, number = _planes(store, grid, aberrations)
     per_pixel = store.total / n_positions / float(grid.coverage.sum())  # I₀
     known = overlap > _LEAST_OVERLAP * overlap.max()
-    safe = np.where(known, overlap, 1)
+    safe = xp.where(known, overlap, np.float32(1))
     estimate = (num_im - 1j * num_re) / (per_pixel * safe)
     variance = n_positions / (per_pixel * safe)
     residual = power - (num_re**2 + num_im**2) / safe
-    misfit = residual / (n_positions * per_pixel * np.maximum(number - 1, 1))
-    doubt = variance * (1 + _MISFIT_WEIGHT * np.maximum(misfit - 1, 0))
-    wiener = np.where(known, _wiener_factor(np.abs(estimate) ** 2, doubt, known, store), 0)
-    phase = np.fft.irfft2(estimate * wiener, s=scan_shape).astype(np.float32)
-    noise = store.runs.whole_plane(wiener**2 * variance * known).sum()
-    return PhaseEstimate(phase, float(np.sqrt(noise)) / n_positions)
+    misfit = residual / (n_positions * per_pixel * xp.maximum(number - 1, 1))
+    doubt = variance * (1 + _MISFIT_WEIGHT * xp.maximum(misfit - 1, 0))
+    wiener = xp.where(known, _wiener_factor(xp.abs(estimate) ** 2, doubt, known, store), 0)
+    spectrum = (estimate * wiener).astype(np.complex64)
+    phase = where.fft.irfft2(spectrum, s=scan_shape, **where.fft_options())
+    noise = float((wiener**2 * variance * known * _times_counted(store)).sum())
+    return PhaseEstimate(where.asnumpy(phase).astype(np.float32), math.sqrt(noise) / n_positions)
 
 
-def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -> np.ndarray:
-    """Run the kernel; return its sums for the rows of the scan, (5, Rx, Ry // 2 + 1) float64."""
-    where, runs, geometry = store.device, store.runs, store.geometry
-    table = where.asarray(aberrations.chi_table(geometry.wavelength))
-    kx, ky = where.asarray(runs.kx), where.asarray(runs.ky)
-    chi_k = where.xp.empty(len(runs.kx), np.float64)
-    evaluate_chi.launch(where, len(runs.kx), kx, ky, table, chi_k)
-    tables = (runs.row_ptr, runs.pixel, runs.first, runs.length, runs.start)
+def _times_counted(store: OverlapStore) -> Any:
+    """Return how often each column of half the plane stands for a frequency of the whole plane."""
+    times = store.device.xp.ones(store.runs.scan_shape[1] // 2 + 1, np.float32)
+    times[1 : store.runs.n_regular] = 2
+    return times
+
+
+def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -> Any:
+    """Run the kernel; return its sums for the rows of the scan, (5, Rx, Ry // 2 + 1) float32."""
+    where, runs, tables = store.device, store.runs, store.tables
+    table, chi_k = evaluated_chi(store, aberrations)
     shape = (_N_PLANES, runs.n_rows, runs.scan_shape[1] // 2 + 1)
     planes = where.xp.zeros(shape, np.float32)
-    _add_weighted.launch(
-        where,
-        runs.n_rows,
-        *(where.asarray(a) for a in tables),
-        *(store.g_re, store.g_im, kx, ky, where.asarray(grid.coverage), chi_k, table),
-        *(where.asarray(runs.row_wx), where.asarray(runs.column_wy)),
-        *(runs.scan_shape[0], runs.n_regular, geometry.semiangle * 1e-3, 1 / grid.pixel[0]),
-        planes,
-    )
-    sums = where.asnumpy(planes)[:, : runs.scan_shape[0]].astype(np.float64)
+    coverage = where.asarray(grid.coverage)
+    edge = (store.geometry.semiangle * 1e-3, 1 / grid.pixel[0])
+    sizes = (runs.scan_shape[0], runs.n_regular)
+    row_ptr, pixel, _, *of_run = tables.runs
+    kx, ky, *frequencies = tables.angles
+    if where.name == "gpu":
+        lines = where.resident(where.xp.empty((len(runs.pixel), TWO_LINES), np.float32))
+        first, length, _ = of_run
+        arguments = (tables.row, pixel, first, length, *tables.angles, chi_k, table, *sizes, lines)
+        find_two_lines.launch(where, len(runs.pixel), *arguments)
+        arguments = (tables.lanes, row_ptr, pixel, *of_run, lines, coverage, store.g_re, store.g_im)
+        sum_weighted.launch(where, tables.lanes * runs.n_rows, *arguments, *edge, planes)
+    else:
+        arguments = (row_ptr, pixel, *of_run, store.g_re, store.g_im, kx, ky, coverage, chi_k)
+        _add_weighted.launch(
+            where, runs.n_rows, *arguments, table, *frequencies, *sizes, *edge, planes
+        )
+    sums = planes[:, : runs.scan_shape[0]]
     sums[:, 0, 0] = 0  # Q = 0 carries no phase
     return sums
 
 
-def _wiener_factor(
-    signal: np.ndarray, doubt: np.ndarray, known: np.ndarray, store: OverlapStore
-) -> np.ndarray:
+def _wiener_factor(signal: Any, doubt: Any, known: Any, store: OverlapStore) -> Any:
     """Return σ²/(σ² + v), with σ² from |F̂|² itself where it is plain, else from around."""
+    xp = store.device.xp
     excess = signal - doubt
-    trust = np.where(known, 1 / doubt**2, 0)
+    # doubts span many orders: relative ones keep their squares within single precision
+    trust = xp.where(known, (xp.where(known, doubt, xp.inf).min() / doubt) ** 2, 0)
     total = _smooth(trust, store)
-    local = _smooth(excess * trust, store) / np.where(total > 0, total, 1)
-    power = np.where(signal > _PLAIN_SIGNAL * doubt, excess, np.maximum(local, 0))
+    local = _smooth(excess * trust, store) / xp.where(total > 0, total, 1)
+    power = xp.where(signal > _PLAIN_SIGNAL * doubt, excess, xp.maximum(local, 0))
     return power / (power + doubt)
 
 
-def _smooth(half_plane: np.ndarray, store: OverlapStore) -> np.ndarray:
+def _smooth(half_plane: Any, store: OverlapStore) -> Any:
     """Average over the neighbourhood in the whole, periodic plane of scan frequencies."""
-    whole = store.runs.whole_plane(half_plane)
-    smooth = ndimage.gaussian_filter(whole, _NEIGHBOURHOOD, mode="wrap")
+    whole = store.runs.whole_plane(half_plane, store.device.xp)
+    smooth = store.device.ndimage.gaussian_filter(whole, _NEIGHBOURHOOD, mode="wrap")
     return smooth[:, : half_plane.shape[1]]

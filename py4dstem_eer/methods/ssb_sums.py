@@ -127,16 +127,28 @@ def add_double_overlaps(
             out_im[j] += weight * (run_re[j] * sine + run_im[j] * cosine)
 
 
+@scalar_function
+def triple_turn(kx, ky, chi_k, qx, qy, table):
+    """Return γ*/|γ| of an entry where three disks overlap, or zero where γ is.
+
+    With a = χ(k) − χ(k − Q) and b = χ(k + Q) − χ(k): γ = e^ia − e^ib
+    = 2i sin((a − b)/2) e^i(a + b)/2.
+    """
+    a = chi_k - chi(kx - qx, ky - qy, table)
+    b = chi(kx + qx, ky + qy, table) - chi_k
+    sine = math.sin((a - b) / 2)
+    if 2 * abs(sine) <= GAMMA_THRESHOLD:
+        return 0.0, 0.0
+    sign = 1.0 if sine > 0 else -1.0
+    return -sign * math.sin((a + b) / 2), -sign * math.cos((a + b) / 2)
+
+
 @kernel
 def add_triple_overlaps(
     i, row_ptr, pixel, side, first, length, start, g_re, g_im, kx, ky, chi_k, table,
     row_wx, column_wy, n_scan_rows, n_regular, sum_re, sum_im,
 ):  # fmt: skip
-    """Add up the triple overlaps of one row of scan frequencies.
-
-    With a = χ(k) − χ(k − Q) and b = χ(k + Q) − χ(k): γ = e^ia − e^ib
-    = 2i sin((a − b)/2) e^i(a + b)/2, and the entry is multiplied by γ*/|γ|.
-    """
+    """Add up the triple overlaps of one row of scan frequencies."""
     direction = -1.0 if i == n_scan_rows else 1.0
     for r in range(row_ptr[i], row_ptr[i + 1]):
         if side[r] != 2:
@@ -145,22 +157,47 @@ def add_triple_overlaps(
         for j in range(length[r]):
             column = first[r] + j
             qy = direction * column_wy[column]
-            a = chi_k[p] - chi(kx[p] - row_wx[i], ky[p] - qy, table)
-            b = chi(kx[p] + row_wx[i], ky[p] + qy, table) - chi_k[p]
-            sine = math.sin((a - b) / 2)
-            if 2 * abs(sine) > GAMMA_THRESHOLD:
-                sign = 1.0 if sine > 0 else -1.0
-                turn_re = -sign * math.sin((a + b) / 2)
-                turn_im = -sign * math.cos((a + b) / 2)
-                re, im = g_re[start[r] + j], g_im[start[r] + j]
-                sum_re[2, i, column] += re * turn_re - im * turn_im
-                sum_im[2, i, column] += re * turn_im + im * turn_re
+            turn_re, turn_im = triple_turn(kx[p], ky[p], chi_k[p], row_wx[i], qy, table)
+            re, im = g_re[start[r] + j], g_im[start[r] + j]
+            sum_re[2, i, column] += re * turn_re - im * turn_im
+            sum_im[2, i, column] += re * turn_im + im * turn_re
 
 
 @kernel
-def finish_object(row, image, scale):
-    """Scale one row of the object and invert its amplitude, a → 2 − a, as py4DSTEM does."""
-    for column in range(image.shape[1]):
+def place_spectrum(
+    item, lanes, n_regular, sum_re, sum_im, weight_right, weight_left, total, spectrum
+):
+    """Place the sums in one row of the full plane of scan frequencies; `lanes` items share it.
+
+    γ(k, −Q) = −γ*(k, Q), and the double overlaps swap sides: the value at −Q is minus the conjugate
+    of the other side's value at Q.
+    """
+    row, lane = item // lanes, item % lanes
+    n_rows, n_columns = spectrum.shape
+    for column in range(lane, n_columns, lanes):
+        mirrored = column > n_columns // 2
+        source = n_columns - column if mirrored else column
+        i, negative = row, False
+        if mirrored:
+            negative = 2 * row != n_rows
+            i = (n_rows - row) % n_rows if negative else n_rows
+        right = weight_left if negative else weight_right
+        left = weight_right if negative else weight_left
+        re = right * sum_re[0, i, source] + left * sum_re[1, i, source] + sum_re[2, i, source]
+        im = right * sum_im[0, i, source] + left * sum_im[1, i, source] + sum_im[2, i, source]
+        if row == 0 and column == 0:
+            re, im = total, total * 0
+        spectrum[row, column] = complex(-re if negative else re, im)
+
+
+@kernel
+def finish_object(item, lanes, image, scale):
+    """Scale a row of the object and invert its amplitude, a → 2 − a, as py4DSTEM does.
+
+    `lanes` items share a row.
+    """
+    row, lane = item // lanes, item % lanes
+    for column in range(lane, image.shape[1], lanes):
         re, im = image[row, column].real * scale, image[row, column].imag * scale
         amplitude = math.sqrt(re * re + im * im)
         if amplitude > 0:

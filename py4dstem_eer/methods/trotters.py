@@ -40,9 +40,11 @@ class Trotters:
 
 
 @kernel
-def _sum_power(i, row_ptr, first, length, start, g_re, g_im, power):
+def _sum_power(item, lanes, row_ptr, first, length, start, g_re, g_im, power):
+    """Add up a row; `lanes` items share it, each with the columns that are its own."""
+    i, lane = item // lanes, item % lanes
     for r in range(row_ptr[i], row_ptr[i + 1]):
-        for j in range(length[r]):
+        for j in range((lane - first[r]) % lanes, length[r], lanes):
             re, im = g_re[start[r] + j], g_im[start[r] + j]
             power[i, first[r] + j] += re * re + im * im
 
@@ -55,10 +57,10 @@ def power_spectrum(store: OverlapStore) -> np.ndarray:
     power : (Rx, Ry) float32
         In the order of `numpy.fft.fft2`; zero where nothing overlaps, and at Q = 0 [electrons²].
     """
-    where, runs = store.device, store.runs
+    where, runs, tables = store.device, store.runs, store.tables
     half = where.xp.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
-    tables = (where.asarray(a) for a in (runs.row_ptr, runs.first, runs.length, runs.start))
-    _sum_power.launch(where, runs.n_rows, *tables, store.g_re, store.g_im, half)
+    arguments = (tables.row_ptr, tables.first, tables.length, tables.start, store.g_re, store.g_im)
+    _sum_power.launch(where, where.lanes * runs.n_rows, where.lanes, *arguments, half)
     return runs.whole_plane(where.asnumpy(half))
 
 
@@ -194,7 +196,7 @@ def _entries(
         raise ParameterError(
             f"no disks overlap at scan frequency ({row}, {column}); power_spectrum() shows where"
         )
-    at = runs.start[mine.start : mine.stop][hit] + offset[hit]
+    at = store.device.asarray(runs.start[mine.start : mine.stop][hit] + offset[hit])
     asnumpy = store.device.asnumpy
     values = asnumpy(store.g_re[at]) + 1j * asnumpy(store.g_im[at])
     pixels = runs.pixel[mine][hit]
