@@ -197,7 +197,7 @@ def test_skipped_frames_are_the_sync_offset(path, offset):
     np.testing.assert_array_equal(raw_csr_files.with_libertem(path, sync_offset=offset), dense)
 
 
-@pytest.mark.parametrize("nav_shape", [[6, 7], [4, 7], [2, 3]])
+@pytest.mark.parametrize("nav_shape", [[6, 7], [7, 6], [4, 7], [2, 3]])
 def test_more_or_fewer_positions_than_frames(path, nav_shape):
     truth = raw_csr_files.make(path).reshape(35, 12, 9)
     text = path.read_text().replace("nav_shape = [5, 7]", f"nav_shape = {nav_shape}")
@@ -209,9 +209,18 @@ def test_more_or_fewer_positions_than_frames(path, nav_shape):
     dense = to_dense(store).reshape(n, 12, 9)
     np.testing.assert_array_equal(dense[:35], truth[:n])
     assert not dense[35:].any()
+    assert open_with_warning(path).missing_patterns() == max(0, n - 35)
+    without = open_with_warning(path, keep_flyback=False)
+    there = np.arange(n).reshape(nav_shape)[:, :-1] < 35
+    assert without.missing_patterns() == np.count_nonzero(~there)
     name = "missing_frames" if n > 35 else "unused_frames"
     assert store.metadata[name] == abs(n - 35)
     np.testing.assert_array_equal(raw_csr_files.with_libertem(path).reshape(n, 12, 9), dense)
+
+
+def open_with_warning(path, **options):
+    with pytest.warns(EventWarning):
+        return open_events(path, mem="MEMMAP", **options)
 
 
 def test_options(path):

@@ -61,6 +61,13 @@ class RawCsrSource:
         frames = np.minimum(self._layout.frame(rows), self._arrays.n_frames)
         return np.maximum(0, np.diff(self._arrays.indptr[frames].astype(np.int64)))
 
+    def missing_patterns(self) -> int:
+        """Return the number of scan positions that the files have no frame for."""
+        (rows, columns), kept = self._layout.scan_shape, self._layout.kept_columns
+        n_there = rows * columns - self._layout.n_missing // self._layout.frames_per_position
+        row, column = divmod(n_there, columns)
+        return (rows - row) * kept - min(column, kept)
+
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop.
 
