@@ -15,6 +15,9 @@ from ..errors import ParameterError
 PARTS = {
     "reductions": "py4dstem_eer.bench.reductions",
     "files": "py4dstem_eer.bench.files",
+    "falcon": "py4dstem_eer.bench.falcon",
+    "merlin": "py4dstem_eer.bench.merlin",
+    "raw_csr": "py4dstem_eer.bench.raw_csr",
     "ssb": "py4dstem_eer.bench.ssb",
     "dpc": "py4dstem_eer.bench.dpc",
     "overview": "py4dstem_eer.bench.overview",
