@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from ..methods.com import centre_of_mass
 from ..methods.reductions import pattern_sum
 from ..readers import open_events
 from ..writers.raw_csr import write_raw_csr
@@ -34,9 +35,13 @@ def rows(full: bool) -> Iterator[Row]:
         yield Row("  into memory", loaded, floor=floor)
         streamed = open_events(path, mem="MEMMAP")
         summed = best_time(lambda: pattern_sum(streamed))
-        # theirs takes minutes for the large one
-        theirs = None if peer is None or full else single_time(peer.sum)
+        # theirs take minutes for the large one
+        peer = None if full else peer
+        theirs = None if peer is None else single_time(peer.sum)
         yield Row("  sum of all patterns, from the file", summed, "s", "LiberTEM", theirs, floor)
+        centred = best_time(lambda: centre_of_mass(streamed))
+        theirs = None if peer is None else single_time(peer.com)
+        yield Row("  centre of mass, from the file", centred, "s", "LiberTEM", theirs, floor)
         yield Row("  write", written)
 
 
@@ -62,3 +67,8 @@ class _LiberTem:
         from libertem.udf.sum import SumUDF
 
         return self._context.run_udf(self._data_set, SumUDF())
+
+    def com(self) -> Any:
+        from libertem.udf.com import CoMUDF
+
+        return self._context.run_udf(self._data_set, CoMUDF())
