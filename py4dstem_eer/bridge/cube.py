@@ -170,7 +170,6 @@ class SparseDataCube(EventImages, EventTransforms):
     def copy(self) -> SparseDataCube:
         """Return a cube of the same events with its own calibration."""
         cube = SparseDataCube(self.events, self.name, copied(self.calibration))
-        cube._reset_scan_axes(self.calibration.get_R_pixel_size())
         cube._reset_detector_axes(self.calibration.get_Q_pixel_size())
         return cube
 

@@ -7,24 +7,35 @@ import numpy as np
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
+from .com import row_divider, row_of
 from .reductions import lists_on
 
 
 @kernel
-def _weigh_shifted(p, indptr, indices, counts, mask, floor_x, floor_y, part_x, part_y, image):
+def _weigh_shifted(
+    p, indptr, indices, counts, mask, start_x, start_y, part_x, part_y, divider, image
+):
     """Sum the events of one pattern under the mask, rolled by a whole and a partial pixel."""
     rows, columns = mask.shape
+    wx, wy = part_x[p], part_y[p]
+    whole = wx == 0 and wy == 0
     total = mask[0, 0] * 0
     for e in range(indptr[p], indptr[p + 1]):
-        r = (indices[e] // columns - floor_x[p]) % rows
-        c = (indices[e] % columns - floor_y[p]) % columns
-        wx, wy = part_x[p], part_y[p]
-        value = (
-            mask[r, c] * (1 - wx) * (1 - wy)
-            + mask[r - 1, c] * wx * (1 - wy)
-            + mask[r, c - 1] * (1 - wx) * wy
-            + mask[r - 1, c - 1] * wx * wy
-        )
+        row = np.int64(row_of(indices[e], divider[0], divider[1]))
+        r, c = row + start_x[p], np.int64(indices[e]) - row * columns + start_y[p]
+        if r >= rows:
+            r -= rows
+        if c >= columns:
+            c -= columns
+        value = mask[r, c]
+        if not whole:
+            above, left = (r if r > 0 else rows) - 1, (c if c > 0 else columns) - 1
+            value = (
+                value * (1 - wx) * (1 - wy)
+                + mask[above, c] * wx * (1 - wy)
+                + mask[r, left] * (1 - wx) * wy
+                + mask[above, left] * wx * wy
+            )
         total += value * counts[e] if len(counts) > 0 else value
     image[p] = total
 
@@ -56,13 +67,16 @@ def shifted_virtual_image(
         shift_x, shift_y = np.round(shift_x), np.round(shift_y)
     floors = [np.floor(s).astype(np.int64) for s in (shift_x, shift_y)]
     parts = [s - f for s, f in zip((shift_x, shift_y), floors, strict=True)]
+    # where an event looks the mask up, counted from 0 on
+    starts = [np.mod(-f, n) for f, n in zip(floors, events.detector_shape, strict=True)]
+    divider = np.array(row_divider(events.detector_shape))
     image = np.empty(events.scan_shape, np.complex128 if np.iscomplexobj(mask) else np.float64)
     cpu = get_device("cpu")
     for first, block in track(events.blocks(), "Virtual image"):
         rows = slice(first, first + block.scan_shape[0])
-        shifts = [a[rows].ravel() for a in (*floors, *parts)]
+        shifts = [a[rows].ravel() for a in (*starts, *parts)]
         part = np.empty(block.n_patterns, image.dtype)
-        weights = mask.astype(image.dtype)
-        _weigh_shifted.launch(cpu, block.n_patterns, *lists_on(block, cpu), weights, *shifts, part)
+        lists = (*lists_on(block, cpu), mask.astype(image.dtype), *shifts, divider)
+        _weigh_shifted.launch(cpu, block.n_patterns, *lists, part)
         image[rows] = part.reshape(block.scan_shape)
     return image
