@@ -6,6 +6,7 @@ import os
 from collections import Counter
 from fractions import Fraction
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -330,9 +331,9 @@ def test_positions_by_the_clock(write):
 
 def test_the_shutter_starts_the_clock(write):
     opened = 2**33 + 16 * 40
-    packets = words(hit(opened + 900, 1, 2), files.shutter(opened), hit(opened + 100, 5, 6))
+    packets = words(hit(opened + 1000, 1, 2), files.shutter(opened), hit(opened + 100, 5, 6))
     store = open_events(write(packets), scan_shape=(1, 9), dwell_time=160 * 1.5625e-9)
-    assert as_counter(store) == {(0, 5, 1, 2): 1, (0, 0, 5, 6): 1}
+    assert as_counter(store) == {(0, 6, 1, 2): 1, (0, 0, 5, 6): 1}
 
 
 def test_what_the_clock_needs(write):
@@ -491,11 +492,15 @@ def test_options_of_clusters(write):
 # reading
 
 
-def test_many_blocks(write, small_blocks):
+@pytest.mark.parametrize("chip_by_chip", [False, True])
+def test_many_blocks(write, small_blocks, chip_by_chip):
     """A file of many blocks, whose parts are read one by one, any rows alone, RAM as MEMMAP."""
     rng = np.random.default_rng(2)
     scan = Scan((9, 5), (0, 1, 2, 3), dwell=9600, flyback=9600, per_line=3000, side=16)
-    path = write(files.shuffled(scan.packets(), 20_000, rng), longest=400)
+    packets = files.shuffled(scan.packets(), 20_000, rng)
+    if chip_by_chip:
+        packets = sorted(packets, key=lambda packet: packet[0])
+    path = write(packets, longest=400)
     loaded = open_events(path, scan_shape=(9, 5))
     assert as_counter(loaded) == scan.truth()
     streamed = open_events(path, mem="MEMMAP", scan_shape=(9, 5))
@@ -504,6 +509,22 @@ def test_many_blocks(write, small_blocks):
     assert as_counter(streamed.read_rows(3, 7)) == as_counter(loaded[3:7])
     assert streamed.n_events == loaded.n_events
     np.testing.assert_array_equal(streamed.load().indices, loaded.indices)
+
+
+@pytest.mark.parametrize("seed", range(5))
+def test_all_blocks_that_overlap_are_found(seed):
+    """However blocks of several chips are out of order."""
+    rng = np.random.default_rng(seed)
+    blocks = np.zeros((60, tpx3_time.BLOCK_COLUMNS), np.int64)
+    first = np.arange(60) * 10 + rng.integers(0, 200, 60)
+    last = first + rng.integers(0, 50, 60)
+    blocks[:, tpx3_time.B_FIRST], blocks[:, tpx3_time.B_LAST] = first, last
+    scan = SimpleNamespace(schedule=SimpleNamespace(kept_shape=(1, 1)))
+    sorter = SimpleNamespace(detector_shape=(256, 256), margins=(0, 0))
+    source = tpx3_source.Tpx3Source(SimpleNamespace(blocks=blocks), scan, sorter, {}, ())
+    for low in range(0, 900, 7):
+        found = source._blocks_near(6 * low, 6 * (low + 20))
+        np.testing.assert_array_equal(found, blocks[(last >= low) & (first <= low + 20)])
 
 
 def test_rows_are_read_alone(write, small_blocks, monkeypatch):
