@@ -2,9 +2,10 @@
 
 The samples are those of `format_examples`, the damage and the rules are in `fuzzing`. The normal
 suite runs a few hundred cases of each format in this process. The nightly mode runs more, in
-processes that may crash or hang, and reports the case that did it:
+processes that may crash or hang, and reports the case that did it; findings so far are in the
+`findings.txt` of each test's folder:
 
-    PY4DSTEM_EER_FUZZ=20000 python -m pytest tests/test_reader_fuzz.py
+    PY4DSTEM_EER_FUZZ=20000 python -m pytest tests/test_reader_fuzz.py --basetemp=FOLDER
 
 A case is a number and the same on every machine. To see one that failed again, with its files kept:
 
@@ -40,13 +41,22 @@ def cases_of(name):
     return range((NIGHTLY or CASES) // len(fuzzing.samples_of(reader)))
 
 
+def in_processes(name, cases, folder):
+    """Yield the findings of batches of cases, and write them down at once."""
+    with (folder / "findings.txt").open("w") as log:
+        for start in range(0, len(cases), PER_PROCESS):
+            batch = cases[start : start + PER_PROCESS]
+            for case, text in fuzz_worker.supervise(name, batch, folder):
+                log.write(f"{name}, case {case}: {text}\n")
+                log.flush()
+                yield case, text
+
+
 @pytest.mark.parametrize("name", [*EXAMPLES, *VARIANTS])
 def test_damaged_files(name, tmp_path, monkeypatch):
     cases = cases_of(name)
     if NIGHTLY:
-        starts = range(0, len(cases), PER_PROCESS)
-        batches = [cases[start : start + PER_PROCESS] for start in starts]
-        found = [f for batch in batches for f in fuzz_worker.supervise(name, batch, tmp_path)]
+        found = list(in_processes(name, cases, tmp_path))
     else:
         monkeypatch.setattr("py4dstem_eer.device.n_threads", lambda: 1)  # these files are small
         found = list(fuzz_worker.run(name, cases, tmp_path))
