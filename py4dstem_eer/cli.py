@@ -163,9 +163,12 @@ def demo(output: Path) -> None:
 @click.argument("parts", nargs=-1, metavar="[reductions|files|ssb|dpc]...")
 @click.option("--full", is_flag=True, help="The sizes of the published figures; takes minutes.")
 @click.option("--scaling", is_flag=True, help="SSB from 128² to 1024² positions instead.")
+@click.option("--device", type=click.Choice(["cpu", "gpu"]), default="cpu", help="gpu: SSB there.")
 @click.option("--json", "target", type=_PATH, help="Write the results to this file too.")
 @_clear_errors
-def bench(parts: tuple[str, ...], full: bool, scaling: bool, target: Path | None) -> None:
+def bench(
+    parts: tuple[str, ...], full: bool, scaling: bool, device: str, target: Path | None
+) -> None:
     """Measure this machine: our times, the peers' on the same data, and the floor."""
     import json
 
@@ -177,7 +180,7 @@ def bench(parts: tuple[str, ...], full: bool, scaling: bool, target: Path | None
 
         results: dict[str, Any] = {"scaling": [vars(row) for row in measure(click.echo)]}
     else:
-        results = run_bench(list(parts), full, click.echo)
+        results = run_bench(list(parts), full, click.echo, device)
     if target is not None:
         with atomic_path(target) as part:
             part.write_text(json.dumps(results, indent=1))

@@ -99,6 +99,11 @@ class Device:
         """
         return _kernel_argument(self.asarray(array)) if self.name == "gpu" else self.asarray(array)
 
+    def synchronize(self) -> None:
+        """Wait until everything that was launched is done; for measuring."""
+        if hasattr(self.xp, "cuda"):
+            self.xp.cuda.get_current_stream().synchronize()
+
     @contextlib.contextmanager
     def holding(self, n_bytes: int, what: str, advice: str) -> Iterator[None]:
         """Turn a lack of memory into an error that says how much is needed, and what to do.

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 
+import fake_gpu
 import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from py4dstem_eer.bench import Row, as_table, run_bench, ssb
+from py4dstem_eer.bench import Row, as_table, gpu, reductions, run_bench, ssb
 from py4dstem_eer.bench import reductions as bench_reductions
 from py4dstem_eer.bench.timing import best_time, sum_time
 from py4dstem_eer.cli import main
@@ -56,3 +57,18 @@ def test_unknown_parts_are_refused():
     with pytest.raises(ParameterError, match="unknown part sbb"):
         run_bench(["sbb"], False, print)
     assert CliRunner().invoke(main, ["bench", "sbb"]).exit_code == 1
+
+
+def test_the_gpu_is_measured(monkeypatch):
+    fake_gpu.install(monkeypatch)
+    few, ssb_rows = reductions.random_events(4), gpu._ssb
+    monkeypatch.setattr(gpu, "_bandwidth", lambda where: 1e12)
+    monkeypatch.setattr(gpu, "best_time", lambda call, runs: call() or 1.0)
+    monkeypatch.setattr(gpu, "random_events", lambda side: few)
+    monkeypatch.setattr(gpu, "_ssb", lambda where, side, *rest: ssb_rows(where, 24, *rest))
+    results = run_bench([], True, lambda line: None, "gpu")
+    names = [row["what"] for row in results["rows"]["gpu"]]
+    assert sum("redraw" in name for name in names) == 6
+    assert sum("30" in name and "pixels: prepare" in name for name in names) == 1
+    with pytest.raises(ParameterError, match="there are gpu"):
+        run_bench(["ssb"], False, lambda line: None, "gpu")

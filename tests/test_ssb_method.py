@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 import reference
 
-from py4dstem_eer.errors import ParameterError
+from py4dstem_eer.errors import MemoryBudgetError, ParameterError
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods import reductions, ssb
 from py4dstem_eer.methods.aperture_grid import aperture_grid
@@ -127,3 +127,19 @@ def test_a_scan_too_small_for_any_overlap_is_refused():
     grid = aperture_grid((14, 16), Disk(CENTER, RADIUS), PIXEL, geometry, None)
     with pytest.raises(ParameterError, match="no scan frequency"):
         ssb.prepare(np.ones((4, len(grid.pixels)), np.uint8), grid, (2, 2), 1.0, geometry)
+
+
+def test_too_little_memory_is_explained(monkeypatch):
+    geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.5))
+    grid = aperture_grid((14, 16), Disk(CENTER, RADIUS), PIXEL, geometry, None)
+    stack = np.ones((30, len(grid.pixels)), np.uint8)
+
+    class OutOfMemoryError(MemoryError):  # as cupy's
+        pass
+
+    def fail(*_):
+        raise OutOfMemoryError("out of memory allocating 9 bytes")
+
+    monkeypatch.setattr(ssb, "_scan_transforms", fail)
+    with pytest.raises(MemoryBudgetError, match=r"needs .* GiB .*lower detector_size, crop or bin"):
+        ssb.prepare(stack, grid, (5, 6), 1.0, geometry)

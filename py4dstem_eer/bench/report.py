@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import asdict, dataclass
 from typing import Any
 
+from ..device import get_device, n_threads
 from ..errors import ParameterError
 
 #: Name of a part of the benchmark -> module with a function `rows(full)`.
@@ -53,7 +54,13 @@ class Row:
     target: str = ""
 
 
-def run_bench(parts: list[str], full: bool, say: Callable[[str], None]) -> dict[str, Any]:
+#: What `run_bench` measures with device="gpu".
+GPU_PART = {"gpu": "py4dstem_eer.bench.gpu"}
+
+
+def run_bench(
+    parts: list[str], full: bool, say: Callable[[str], None], device: str = "cpu"
+) -> dict[str, Any]:
     """Run parts of the benchmark, printing each line as it is measured.
 
     Parameters
@@ -64,20 +71,23 @@ def run_bench(parts: list[str], full: bool, say: Callable[[str], None]) -> dict[
         The sizes of the published figures, which take minutes; otherwise smaller ones.
     say : callable
         Prints one line.
+    device : {"cpu", "gpu"}
+        "gpu" measures SSB and binning on the GPU, instead of the parts.
 
     Returns
     -------
     results : dict
         Machine, and the rows of every part; ready for JSON.
     """
-    unknown = set(parts) - set(PARTS)
+    modules = PARTS if get_device(device).name == "cpu" else GPU_PART
+    unknown = set(parts) - set(modules)
     if unknown:
-        raise ParameterError(f"unknown part {', '.join(unknown)}; there are {', '.join(PARTS)}")
+        raise ParameterError(f"unknown part {', '.join(unknown)}; there are {', '.join(modules)}")
     results: dict[str, Any] = {"machine": _machine(), "full": full, "rows": {}}
     say(", ".join(f"{k} {v}" for k, v in results["machine"].items()))
     say(as_table([]))
-    for part in parts or list(PARTS):
-        rows = importlib.import_module(PARTS[part]).rows(full)
+    for part in parts or list(modules):
+        rows = importlib.import_module(modules[part]).rows(full)
         results["rows"][part] = [asdict(row) for row in _told(rows, say)]
     return results
 
@@ -117,6 +127,4 @@ def _quantity(value: float, unit: str) -> str:
 
 
 def _machine() -> dict[str, str]:
-    from ..device import n_threads
-
     return {"processor": platform.processor() or platform.machine(), "threads": str(n_threads())}

@@ -217,7 +217,11 @@ class EventSSB(SSBResults):
         grid = aperture_grid(self._patterns.detector_shape, disk, pixel, geometry, detector_size)
         warn_sampling(geometry, grid)
         rotation, com = find_rotation(self._patterns, geometry.scan_step, *given, device)
-        stack = self._patterns.stack(grid.pixel_map, pattern_sum, device)
+        n_bytes = math.prod(scan_shape) * len(grid.pixels)
+        with get_device(device).holding(
+            n_bytes, "the stack of bright-field pixels", ssb.MEMORY_ADVICE
+        ):
+            stack = self._patterns.stack(grid.pixel_map, pattern_sum, device)
         check = None
         if com is not None:
             check = check_rotation(rotation, com, stack, grid, geometry, device)

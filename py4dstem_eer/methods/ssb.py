@@ -45,7 +45,7 @@ _SIDE_WEIGHTS = {
 _PIXELS_PER_BATCH = 32
 #: Scan positions whose patterns stay in the cache while their pixels are sorted into images.
 _POSITIONS_PER_BLOCK = 1024
-_MEMORY_ADVICE = (
+MEMORY_ADVICE = (
     "lower detector_size, crop or bin the scan with crop_R or bin_R, or use another device"
 )
 
@@ -170,7 +170,7 @@ def prepare(
             f"of {geometry.scan_step} Å is too small or too coarse for {geometry.semiangle:g} mrad"
         )
     batch_bytes = min(_PIXELS_PER_BATCH, stack.shape[1]) * 12 * math.prod(scan_shape)
-    with where.holding(8 * runs.n_entries + batch_bytes, "SSB of this scan", _MEMORY_ADVICE):
+    with where.holding(8 * runs.n_entries + batch_bytes, "SSB of this scan", MEMORY_ADVICE):
         tables = RunTables.of(runs, where)
         g_re, g_im = _gather(stack, runs, tables, where)
     return OverlapStore(geometry, runs, tables, g_re, g_im, float(total), where)
@@ -226,6 +226,17 @@ def reconstruct(
     object : (Rx, Ry) complex64
         With py4DSTEM's convention for the amplitude, a → 2 − a.
     """
+    image = reconstruct_on_device(store, aberrations, sideband, triple_overlap)
+    return store.device.asnumpy(image)
+
+
+def reconstruct_on_device(
+    store: OverlapStore,
+    aberrations: Aberrations,
+    sideband: str = "both",
+    triple_overlap: bool = False,
+) -> Any:
+    """Return what `reconstruct` does, where the store is."""
     if sideband not in SIDEBANDS:
         raise ParameterError(f"sideband is {sideband!r}; it must be one of {', '.join(SIDEBANDS)}")
     where = store.device
@@ -237,7 +248,7 @@ def reconstruct(
     image = where.fft.ifft2(spectrum, overwrite_x=True, **where.fft_options())
     scale = math.prod(store.runs.scan_shape) / store.total
     finish_object.launch(where, n_items, where.lanes, image, np.float32(scale))
-    return where.asnumpy(image)
+    return image
 
 
 def _sums(store: OverlapStore, aberrations: Aberrations, triple_overlap: bool) -> tuple[Any, Any]:
