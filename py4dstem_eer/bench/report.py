@@ -19,6 +19,7 @@ PARTS = {
     "falcon": "py4dstem_eer.bench.falcon",
     "merlin": "py4dstem_eer.bench.merlin",
     "raw_csr": "py4dstem_eer.bench.raw_csr",
+    "tpx3": "py4dstem_eer.bench.tpx3",
     "ssb": "py4dstem_eer.bench.ssb",
     "dpc": "py4dstem_eer.bench.dpc",
     "overview": "py4dstem_eer.bench.overview",
