@@ -129,6 +129,33 @@ def ssb(file: Path, aberrations: tuple[str, ...], **options: Any) -> None:
 
 @main.command()
 @click.argument("file", type=_PATH)
+@click.option("--semiangle-cutoff", type=float, help="Convergence semi-angle [mrad].")
+@click.option("--detector-size", type=int, default=18, show_default=True, help="Small detector.")
+@click.option(
+    "--aberration", "-a", "aberrations", multiple=True, metavar="NAME=VALUE",
+    help="To begin with; as for ssb.",
+)  # fmt: skip
+@click.option("--orders", type=click.IntRange(1, 5), default=3, show_default=True,
+              help="Highest order of the aberrations with a control.")  # fmt: skip
+@click.option("--browser/--no-browser", default=True, help="Open the page, or print its address.")
+@click.option("--port", type=click.IntRange(1, 65535), help="Default: a free one.")
+@_calibration_options
+@_reader_options
+@_clear_errors
+def explore(file: Path, aberrations: tuple[str, ...], **options: Any) -> None:
+    """Turn the aberration knobs on FILE in the browser, and watch the phase.
+
+    The page is served on this computer only, and its address carries a token. --output is the name
+    that the panel proposes for its results.
+    """
+    from . import workflow
+
+    coefficients = dict(_parse_aberration(text) for text in aberrations)
+    workflow.explore(file, coefficients, click.echo, **given(options))
+
+
+@main.command()
+@click.argument("file", type=_PATH)
 @click.option("--method", type=click.Choice(["direct", "iterative"]), default="direct")
 @click.option("--semiangle-cutoff", type=float, help="[mrad]; calibrates the detector by the disk.")
 @click.option("--center", type=float, nargs=2, help="Disk (row column) [px]; default: measured.")

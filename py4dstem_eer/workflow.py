@@ -7,7 +7,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import CalibrationError, FormatError, ParameterError
+from .errors import CalibrationError, EventError, FormatError, ParameterError
 from .methods.overview import overview
 from .optics import parse_semiangle
 from .progress import shown
@@ -182,6 +182,78 @@ def run_dpc(
         "rotation": f"{dpc.rotation_deg:.1f} degrees, transpose {dpc.transpose}",
         **files,
     }
+
+
+def explore(
+    file: Path,
+    aberrations: Mapping[str, float],
+    say: Callable[[str], None],
+    *,
+    browser: bool = True,
+    port: int | None = None,
+    output: Path | None = None,
+    **options: Any,
+) -> None:
+    """Serve the interactive panel for a file until it is interrupted, see `explore.app.serve`."""
+    if (options.get("format") or detect(file)) is None:
+        raise FormatError(f"{file} is no electron-event file; name its --format if it is one")
+    from .explore.app import cell, serve
+
+    arguments = {
+        **{k: str(v.absolute()) if isinstance(v, Path) else v for k, v in options.items()},
+        "file": str(file.absolute()),
+        "aberrations": dict(aberrations),
+        "output": str((output or file.with_name(f"{file.stem}_panel.h5")).absolute()),
+    }
+    serve(cell(f"{__name__}.open_panel", arguments), say, browser, port)
+
+
+def open_panel(file: str, **options: Any) -> Any:
+    """Return the widget of the interactive panel for a file, or one that says what is wrong.
+
+    Parameters are those of `explore`, with paths as text.
+    """
+    from IPython.utils.capture import capture_output
+
+    from .explore.explorer import noted
+    from .explore.panel import panel_that_says
+
+    try:
+        # progress bars and warnings would stand above the panel
+        with capture_output():
+            panel, notes = noted(lambda: _panel_of(Path(file), **options))
+    except (EventError, OSError, ImportError) as error:
+        return panel_that_says(str(error))
+    panel.note(notes)
+    return panel.show()
+
+
+def _panel_of(
+    file: Path,
+    aberrations: Mapping[str, float],
+    output: str,
+    energy: float | None = None,
+    semiangle_cutoff: float | None = None,
+    detector_size: int = 18,
+    orders: int = 3,
+    device: str = "cpu",
+    **options: Any,
+) -> Any:
+    from .explore.panel import InteractiveSSB
+
+    method_options, reader_options = _split(options)
+    cube = _open(file, reader_options)
+    return InteractiveSSB(
+        cube,
+        preprocess={"detector_size": detector_size, **method_options},
+        orders=orders,
+        output=output,
+        energy=_energy(cube, energy),
+        semiangle_cutoff=semiangle_cutoff,
+        polar_parameters=aberrations,
+        device=device,
+        verbose=False,
+    )
 
 
 def _calibrate_by_disk(options: dict[str, Any], radius: float, semiangle: float | None) -> None:

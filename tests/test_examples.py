@@ -14,6 +14,7 @@ EXAMPLES = Path(__file__).parents[1] / "examples"
 #: What each notebook prints, and a file that it writes. One line for each new notebook.
 EXPECTED = {
     "classic_workflow.ipynb": (["binned: (64, 64, 36, 36)", "read: SparseDataCube"], "tube.h5"),
+    "interactive_ssb.ipynb": (["flattest at a defocus of 60 Å", "read: RealSlice"], "focused.h5"),
     "from_file_to_phase.ipynb": (["sharpest at a defocus of"], "nanotube.h5"),
 }
 

@@ -212,7 +212,13 @@ def test_the_widget_answers_messages_with_bytes(panel, monkeypatch):
     assert content["kind"] == "reply"
     assert len(buffers) == len(content["arrays"])
     assert len(buffers[0]) == 72
+    panel.explorer.change(C21=500.0)
+    panel.refresh()
+    assert "C21=500.0" in sent[-1][0]["call"]
+    assert sent[-1][0]["view"] is None
     panel.close()
+    panel.refresh()
+    assert len(sent) == 2
     assert panel.show() is not widget
 
 

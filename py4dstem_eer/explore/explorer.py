@@ -7,7 +7,7 @@ import time
 import warnings
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 
@@ -22,6 +22,7 @@ from .pictures import Picture, Profile, SpectrumPicture
 from .settings import History, Settings
 from .trotter_view import TrotterView, trotter_view
 
+T = TypeVar("T")
 N_TROTTERS = 9
 #: What the tabs show, and percentiles that suit it.
 PERCENTILES = {
@@ -142,7 +143,7 @@ class Explorer:
             return
         keywords = source.preprocessing(self.ssb) | wanted
         self._prepared_for = None
-        self.notes = _noted(lambda: self.ssb.preprocess(**keywords))
+        _, self.notes = noted(lambda: self.ssb.preprocess(**keywords))
         self._prepared_for, self._power = wanted, None
 
     def image(self) -> np.ndarray:
@@ -163,7 +164,7 @@ class Explorer:
 
     def _integrate(self, keywords: dict[str, Any]) -> np.ndarray:
         method = EventDPC(source.datacube(self.ssb), verbose=False, device=source.device(self.ssb))
-        self.notes = _noted(lambda: method.preprocess(**keywords).reconstruct())
+        _, self.notes = noted(lambda: method.preprocess(**keywords).reconstruct())
         return np.asarray(method.object_phase.data)
 
     def open_tab(self, tab: str) -> None:
@@ -283,9 +284,12 @@ _FOR_DPC = (
 _OTHERS = tuple(name for name in Settings.__dataclass_fields__ if name != "polar")
 
 
-def _noted(work: Callable[[], Any]) -> list[str]:
-    """Do `work` and return the warnings that it gave."""
+def noted(work: Callable[[], T]) -> tuple[T, list[str]]:
+    """Return what `work` does, and the warnings that it gave, one line each."""
     with warnings.catch_warnings(record=True) as caught:
         warnings.simplefilter("always")
-        work()
-    return [" ".join(str(warning.message).split()) for warning in caught]
+        result = work()
+    texts = [
+        " ".join(str(w.message).split()) for w in caught if issubclass(w.category, UserWarning)
+    ]
+    return result, texts

@@ -89,11 +89,26 @@ class InteractiveSSB:
             self._widget = panel_class()(self.session)
         return self._widget
 
+    def refresh(self) -> None:
+        """Draw the panel again, after its `explorer` was changed from Python."""
+        if self._widget is not None:
+            self._widget.answer({"kind": "ready"})
+
+    def note(self, notes: list[str]) -> None:
+        """Let the panel say what is doubtful about the data, as long as nothing else is said."""
+        if self._explorer is not None:
+            self._explorer.notes = notes
+
     def close(self) -> None:
         """Take the panel from the page; the results stay."""
         if self._widget is not None:
             self._widget.close()
             self._widget = None
+
+
+def panel_that_says(problem: str) -> Any:
+    """Return a panel without data that says why there are none."""
+    return panel_class()(Session(None, problem))
 
 
 @functools.cache
@@ -116,6 +131,9 @@ def panel_class() -> type:
             self.on_msg(self._handle)
 
         def _handle(self, _widget: Any, message: dict[str, Any], _buffers: Any) -> None:
+            self.answer(message)
+
+        def answer(self, message: dict[str, Any]) -> None:
             reply = self.session.answer(message)
             self.send({"kind": "reply", **reply.content}, reply.buffers)
 
