@@ -64,7 +64,7 @@ def _declared(name: str, hint: Any, kind: str) -> tuple[str, dict[str, Any]]:
         return f"--{flag}", {"type": int, "nargs": 2}
     choices = _CHOICES.search(kind)
     if choices:
-        words = [word.strip(" \"'") for word in choices[1].split(",")]
+        words = [word.strip(" \"'").replace("None", "none") for word in choices[1].split(",")]
         return f"--{flag}", {"type": click.Choice(words)}
     if any(isinstance(t, type) and issubclass(t, os.PathLike) for t in possible):
         return f"--{flag}", {"type": click.Path(path_type=Path)}

@@ -254,7 +254,9 @@ class Kernel:
 
     def on_cpu(self, n_items: int, *arrays: Any) -> None:
         """Run the body for every item on the CPU, for code that has no use for a GPU."""
-        self.launch(_cpu(), n_items, *arrays)
+        # readers come here: a Device would import scipy, which takes longer than to describe a file
+        if n_items:
+            _run_in_threads(self._cpu_launcher, n_items, arrays)
 
     @functools.cached_property
     def _cpu_launcher(self) -> Callable[..., None]:

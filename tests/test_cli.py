@@ -19,7 +19,7 @@ from click.testing import CliRunner
 from py4dstem_eer import open_events
 from py4dstem_eer.cli import main
 from py4dstem_eer.command_options import as_typed, given
-from py4dstem_eer.readers.options import ReaderOptions
+from py4dstem_eer.readers.options import LINE_MARKS, ReaderOptions
 from py4dstem_eer.simulate import nanotube_phase, simulate_events
 from py4dstem_eer.writers.stempy import write_stempy
 
@@ -230,6 +230,15 @@ def test_options_that_may_be_none_are_typed_as_none():
             words = shlex.split(as_typed(field.name, None))
             context = main.commands["info"].make_context("info", ["file.h5", *words])
             assert given(context.params)[field.name] is None
+
+
+def test_choices_are_those_of_the_reader_and_help_has_no_names_of_code():
+    options = {option.name: option for option in main.commands["info"].params}
+    for name in ("line_start", "line_end"):
+        assert options[name].type.choices == (*LINE_MARKS, "none")
+    for field in dataclasses.fields(ReaderOptions):
+        assert "`" not in options[field.name].help
+    assert "is not one of" in run("info", "file.tpx3", "--line-start", "tdc3", fails=True)
 
 
 def test_help_does_not_wait_for_py4dstem():

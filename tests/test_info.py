@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
+import sys
 
 import numpy as np
 import py4DSTEM
@@ -92,6 +94,20 @@ def test_stempy_tables_tell_the_electrons_of_every_pattern(tmp_path, layout, mon
     text = info(path, "--no-flyback")
     assert f"{np.reshape(expected, events.scan_shape)[:, :-1].sum():,};" in value(text, "electrons")
     assert "--no-flyback" in value(text, "next")
+
+
+@pytest.mark.parametrize("name", ["stempy", "falcon", "raw_csr"])
+def test_nothing_is_imported_that_takes_longer_than_to_look(tmp_path, name):
+    path, options = EXAMPLES[name](tmp_path)
+    code = (
+        "import sys\nfrom py4dstem_eer.cli import main\n"
+        f"main({['info', str(path), *typed(options)]}, standalone_mode=False)\n"
+        "print([n for n in ('py4DSTEM', 'matplotlib', 'scipy.fft') if n in sys.modules])"
+    )
+    result = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60
+    )
+    assert result.stdout.strip().endswith("[]"), result.stderr
 
 
 def make_emd(path, data, **calibration):

@@ -17,6 +17,7 @@ from ..methods.descan import fit_descan
 from ..methods.rotation import RelativeRotation, solve_rotation, warn_if_undecided
 from ..methods.trotter_rotation import TrotterRotation
 from ..optics import Geometry
+from ..parameters import parse_real
 from .patterns import Patterns
 
 #: Warn when the aperture spans a smaller part of the small detector.
@@ -29,9 +30,7 @@ def parse_positive(
     value: Any, name: str, unit: str, error: type[EventError] = ParameterError
 ) -> float:
     """Return a positive finite number, or say what it is instead."""
-    if isinstance(value, bool) or not isinstance(value, Real) or not 0 < float(value) < math.inf:
-        raise error(f"{name} is {value!r}; it must be a positive number of {unit}")
-    return float(value)
+    return parse_real(value, name, above=0, unit=unit, error=error)
 
 
 def check_scan(scan_shape: tuple[int, int], pattern_sum: np.ndarray) -> None:

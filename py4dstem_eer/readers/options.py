@@ -14,6 +14,7 @@ import numpy as np
 from ..detector import Shape2D
 from ..errors import ParameterError
 from ..events import parse_shape
+from ..parameters import parse_real
 
 #: Edges of a Timepix3 clock signal that may mark a scan line.
 LINE_MARKS = ("tdc1_rise", "tdc1_fall", "tdc2_rise", "tdc2_fall")
@@ -44,9 +45,9 @@ class ReaderOptions:
         Gatan .dm3 or .dm4 file recorded with the scan, for its calibration.
     dwell_time : float, optional
         Time on each scan position [s].
-    line_start, line_end : str or None
-        Clock edges that mark a scan line, of `LINE_MARKS`. `line_end=None`: lines are marked at
-        their start only; `line_start=None`: not at all, positions follow from the time alone.
+    line_start, line_end : {"tdc1_rise", "tdc1_fall", "tdc2_rise", "tdc2_fall", None}
+        Clock edges that mark a scan line. Without an end, lines are marked at their start only;
+        without a start not at all, and positions follow from the time alone.
     scan_start : float, optional
         When a scan without line marks starts, after the shutter opens or else the first hit [s].
     cluster_radius : int
@@ -87,9 +88,10 @@ class ReaderOptions:
         _parse_path("dm", self.dm)
         if not isinstance(self.defects, np.ndarray):
             _parse_path("defects", self.defects)
-        _parse_time("dwell_time", self.dwell_time)
-        _parse_time("cluster_time", self.cluster_time)
-        _parse_moment("scan_start", self.scan_start)
+        for name in ("dwell_time", "cluster_time", "scan_start"):
+            if getattr(self, name) is not None:
+                above = -math.inf if name == "scan_start" else 0
+                parse_real(getattr(self, name), name, above=above, unit="s")
         radius = _parse_whole("cluster_radius", self.cluster_radius, 0)
         object.__setattr__(self, "cluster_radius", radius)
 
@@ -163,17 +165,3 @@ def _parse_choice(name: str, value: Any, choices: tuple[str | None, ...]) -> Non
 def _parse_path(name: str, value: Any) -> None:
     if value is not None and not isinstance(value, (str, os.PathLike)):
         raise ParameterError(f"{name} is {value!r}; give the path of a file")
-
-
-def _parse_time(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (int, float, np.number)) or not (math.isfinite(value) and value > 0):
-        raise ParameterError(f"{name} is {value!r}; give a positive time [s]")
-
-
-def _parse_moment(name: str, value: Any) -> None:
-    if value is None:
-        return
-    if not isinstance(value, (int, float, np.number)) or not math.isfinite(value):
-        raise ParameterError(f"{name} is {value!r}; give a time [s]")
