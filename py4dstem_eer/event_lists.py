@@ -12,6 +12,7 @@ import numpy as np
 from .detector import DROPPED, PixelMap
 from .device import kernel, scalar_function
 from .errors import EventRangeError
+from .event_pieces import joined, pieces
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 #: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
@@ -60,6 +61,9 @@ def canonical(
     """
     ordered = ascending(indptr, indices)
     if not ordered.all():
+        merged_lists = _merged_in_order(indptr, indices) if counts is None else None
+        if merged_lists is not None:
+            return merged_lists
         sums = _sum_dtype(counts)
         weights = np.ones(len(indices), sums) if counts is None else counts.astype(sums)
         merged = indices.copy()
@@ -67,6 +71,25 @@ def canonical(
         _sort_and_merge.on_cpu(len(ordered), indptr, merged, weights, ordered, lengths)
         indptr, indices, counts = _compact(indptr, lengths, merged, weights)
     return indptr, indices, smallest_counts(counts)
+
+
+def _merged_in_order(
+    indptr: np.ndarray, indices: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None] | None:
+    """Merge repeated pixels of patterns that are in order, or return None if any is not.
+
+    Measured first, then written: nothing is allocated beside the result.
+    """
+    lengths = np.empty(len(indptr) - 1, np.int64)
+    longest = np.empty(len(lengths), np.int64)
+    _count_runs.on_cpu(len(lengths), indptr, indices, lengths, longest)
+    if (lengths < 0).any():
+        return None
+    new_indptr = _starts(lengths)
+    merged = np.empty(new_indptr[-1], indices.dtype)
+    counts = np.empty(new_indptr[-1], count_dtype(int(longest.max(initial=0))))
+    _write_runs.on_cpu(len(lengths), indptr, indices, new_indptr, merged, counts)
+    return new_indptr, merged, counts
 
 
 def smallest_counts(counts: np.ndarray | None) -> np.ndarray | None:
@@ -100,6 +123,13 @@ def mapped(
         return _mapped_in_order(indptr, indices, counts, pixel_map)
     if n_target <= _SCRATCH_PIXELS:
         return _mapped_by_counting(indptr, indices, counts, pixel_map)
+    parts = pieces(indptr, indices, counts)
+    return joined(_mapped_by_sorting(*part, pixel_map) for part in parts)
+
+
+def _mapped_by_sorting(indptr, indices, counts, pixel_map):
+    """Map onto many pixels; takes several times the memory of the lists."""
+    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     out = np.empty(len(indices), index_dtype(n_target))
     lengths = np.empty(len(indptr) - 1, np.int64)
     weights = np.empty(len(indices), _sum_dtype(counts))
@@ -156,6 +186,14 @@ def gathered(
     return new_indptr, new_indices, smallest_counts(new_counts)
 
 
+def summed(
+    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, groups: np.ndarray
+) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
+    """Return the sum of the patterns of every group, (n, patterns of a group); canonical."""
+    starts, indices, counts = gathered(indptr, indices, counts, groups.ravel())
+    return canonical(starts[:: groups.shape[1]], indices, counts)
+
+
 def _starts(lengths: np.ndarray) -> np.ndarray:
     indptr = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
@@ -187,6 +225,34 @@ def _ascending(p, indptr, indices, result):
     for e in range(indptr[p] + 1, indptr[p + 1]):
         ordered &= indices[e] > indices[e - 1]
     result[p] = ordered
+
+
+@kernel
+def _count_runs(p, indptr, indices, lengths, longest):
+    """Count the different indices of a pattern, -1 if it is not in order, and the most repeats."""
+    runs = 0
+    run = 0
+    longest[p] = 0
+    for e in range(indptr[p], indptr[p + 1]):
+        if e > indptr[p] and indices[e] < indices[e - 1]:
+            lengths[p] = -1
+            return
+        repeats = e > indptr[p] and indices[e] == indices[e - 1]
+        run = run + 1 if repeats else 1
+        runs += not repeats
+        longest[p] = max(longest[p], run)
+    lengths[p] = runs
+
+
+@kernel
+def _write_runs(p, indptr, indices, new_indptr, out, counts):
+    at = new_indptr[p] - 1
+    for e in range(indptr[p], indptr[p + 1]):
+        if e == indptr[p] or indices[e] != indices[e - 1]:
+            at += 1
+            out[at] = indices[e]
+            counts[at] = 0
+        counts[at] += 1
 
 
 @kernel
