@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -18,16 +19,23 @@ _PATH = click.Path(path_type=Path)
 
 
 def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
-    """Say what was wrong in one line instead of a traceback."""
+    """Say what was wrong, or is doubtful, in one line instead of a traceback."""
 
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:
         try:
-            command(*arguments, **options)
+            with warnings.catch_warnings():
+                warnings.showwarning = _show_warning
+                command(*arguments, **options)
         except (EventError, ImportError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapped
+
+
+def _show_warning(message: Warning | str, *place: Any) -> None:
+    """Say a warning in one line, without the place in the code."""
+    click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
 
 
 def _reader_options(command: Callable[..., None]) -> Callable[..., None]:

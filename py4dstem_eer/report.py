@@ -14,7 +14,7 @@ from .command_options import as_typed
 from .errors import FormatError, MissingOptionError
 from .event_lists import index_dtype
 from .memory import GIB
-from .readers import ANY_FORMAT, detect, load_reader, open_events
+from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
 from .streams import StreamedEventStore
 from .summary import Electrons, count_electrons, histogram
@@ -44,10 +44,10 @@ def describe(file: Path, **options: Any) -> str:
 
     Raises
     ------
-    FormatError
-        If it is no file of events.
+    FileNotFoundError, FormatError
+        If there is no such file, or it is none of events.
     """
-    name = _format_of(file, options)
+    name = format_of(file, options.get("format"))
     head = [("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)")]
     try:
         opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
@@ -60,8 +60,21 @@ def describe(file: Path, **options: Any) -> str:
     )
 
 
-def _format_of(file: Path, options: Mapping[str, Any]) -> str:
-    name = options.get("format")
+def format_of(file: Path, name: str | None = None) -> str:
+    """Return the format of a file of events, for a command that reads it.
+
+    Parameters
+    ----------
+    file : Path
+    name : str, optional
+        What the user calls it. Default, and "eer": find out.
+
+    Raises
+    ------
+    FileNotFoundError, FormatError
+        If there is no such file, or it is none of events.
+    """
+    existing_file(file)
     found = name if name not in (None, ANY_FORMAT) else detect(file)
     if found is None:
         raise FormatError(

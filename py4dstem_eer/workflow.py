@@ -7,11 +7,12 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
-from .errors import CalibrationError, EventError, FormatError, ParameterError
+from .errors import CalibrationError, EventError, ParameterError
 from .methods.overview import overview
 from .optics import parse_semiangle
 from .progress import shown
-from .readers import ANY_FORMAT, detect, format_names
+from .readers import ANY_FORMAT, detect, existing_file, format_names
+from .report import format_of
 from .writers import target_format
 from .writers.atomic import atomic_path
 
@@ -48,6 +49,7 @@ def convert(
     description : str
         What was written.
     """
+    existing_file(source)
     _check_not_source(source, target)
     kind = options.get("format")
     if kind in (None, ANY_FORMAT):
@@ -195,8 +197,7 @@ def explore(
     **options: Any,
 ) -> None:
     """Serve the interactive panel for a file until it is interrupted, see `explore.app.serve`."""
-    if (options.get("format") or detect(file)) is None:
-        raise FormatError(f"{file} is no electron-event file; name its --format if it is one")
+    format_of(file, options.get("format"))
     from .explore.app import cell, serve
 
     arguments = {
@@ -273,9 +274,7 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 
 def _open(file: Path, options: dict[str, Any]) -> Any:
     """Open an event file as a cube, with the calibration that it may bring along."""
-    format_name = options.pop("format", None) or detect(file)
-    if format_name is None:
-        raise FormatError(f"{file} is no electron-event file; name its --format if it is one")
+    format_name = format_of(file, options.pop("format", None))
     import py4DSTEM
 
     return py4DSTEM.import_file(file, filetype=format_name, **options)

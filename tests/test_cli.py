@@ -187,6 +187,32 @@ def test_wrong_input_is_one_clear_line(scan, arguments, words, monkeypatch):
     assert re.search(words, text), text
 
 
+@pytest.mark.parametrize("command", ["info", "convert", "ssb", "dpc"])
+def test_files_that_are_none_are_said_to_be(command, tmp_path):
+    out = [tmp_path / "out.h5"] if command == "convert" else []
+    (tmp_path / "empty.h5").touch()
+    (tmp_path / "words.h5").write_text("words")
+    for name in ((), ("--format", "stempy")):
+        assert "is a directory" in run(command, tmp_path, *out, *name, fails=True)
+        assert "is empty" in run(command, tmp_path / "empty.h5", *out, *name, fails=True)
+        text = run(command, tmp_path / "none.h5", *out, *name, fails=True)
+        assert f"there is no file '{tmp_path / 'none.h5'}'" in text
+    if command != "convert":
+        text = run(command, tmp_path / "words.h5", fails=True)
+        assert f"py4dstem-eer convert {tmp_path / 'words.h5'} OUT.h5" in text
+
+
+@pytest.mark.filterwarnings("always::py4dstem_eer.errors.EventWarning")
+def test_warnings_are_one_line(scan, tmp_path):
+    path = tmp_path / "cut.h5"
+    path.write_bytes(scan.read_bytes()[:-3000])
+    result = CliRunner().invoke(main, ["info", str(path), "--errors", "skip"])
+    assert result.exit_code == 0
+    line = next(line for line in result.output.splitlines() if "dropped" in line)
+    assert line.startswith(f"Warning: {path}: ")
+    assert ".py:" not in result.output
+
+
 CHOSEN = {
     "scan_shape": (3, 4),
     "skip_frames": 2,

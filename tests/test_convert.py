@@ -16,7 +16,13 @@ from dm_files import write_dm
 from py4dstem_eer import EventStore, SparseDataCube, dense_counts, open_events, streams
 from py4dstem_eer.bridge.dense import open_dense
 from py4dstem_eer.cli import main
-from py4dstem_eer.errors import CorruptFileError, EventError, FormatError, ParameterError
+from py4dstem_eer.errors import (
+    CorruptFileError,
+    EventError,
+    EventWarning,
+    FormatError,
+    ParameterError,
+)
 from py4dstem_eer.workflow import convert
 from py4dstem_eer.writers import TARGETS, WRITERS
 from py4dstem_eer.writers.stempy import write_stempy
@@ -179,6 +185,21 @@ def test_arina_is_exact_where_py4dstem_keeps_16_bits(tmp_path):
     np.testing.assert_array_equal(truth(other.events.load()).ravel(), expected.ravel())
     with pytest.raises(ParameterError, match=r"12 patterns do not fill a scan of \(5, 3\)"):
         open_dense(path, scan_shape=(5, 3))
+
+
+def test_arina_scans_are_not_guessed_silently(tmp_path):
+    pytest.importorskip("hdf5plugin")
+    data = counts(largest=9).reshape(2, 6, *SHAPE[2:])
+    path, _ = write_arina(tmp_path, np.concatenate([data, data[:, :2]], axis=1))
+    with h5py.File(tmp_path / "scan.h5", "a") as beside:
+        beside["STEM Metadata"].attrs["NumPixelsY"] = 3
+    with pytest.raises(ParameterError, match=r"16 patterns do not fill a scan of \(3, 8\)"):
+        open_dense(path)
+    (tmp_path / "scan.h5").unlink()
+    with pytest.warns(EventWarning, match=r"\(4, 4\) is a guess"):
+        cube = open_dense(path)
+    assert cube.Rshape == (4, 4)
+    assert open_dense(path, scan_shape=(2, 8)).Rshape == (2, 8)
 
 
 @pytest.mark.parametrize("value", [-1, 0.5, np.nan, np.inf, 2.0**32])
@@ -386,8 +407,9 @@ def test_files_that_hold_no_patterns(tmp_path):
     with pytest.raises(FormatError, match="holds no DataCube"):
         open_dense(tmp_path / "slice.h5")
     (tmp_path / "notes.txt").write_text("words")
-    with pytest.raises(FormatError, match="py4DSTEM cannot open it either"):
+    with pytest.raises(FormatError, match="py4DSTEM cannot open it either") as caught:
         open_dense(tmp_path / "notes.txt")
+    assert "scan_shape" not in str(caught.value)
     with pytest.raises(FileNotFoundError):
         convert(tmp_path / "none.dm4", tmp_path / "out.h5")
 

@@ -26,6 +26,8 @@ from .dense_hdf5 import DenseData, open_arina, open_emd
 
 _USES = ("scan_shape", "keep_flyback")
 _EMPAD_ROWS = (130, 128)  # two rows of numbers below each pattern
+#: Formats whose files do not say the shape of the scan.
+_TOLD_THE_SCAN = ("empad", "mib")
 
 
 class DenseSource:
@@ -128,8 +130,9 @@ def open_dense(
 def _opened(
     path: Path, filetype: str | None, scan_shape: Shape2D | None, options: Mapping[str, Any]
 ) -> tuple[DenseData, str]:
+    kind = filetype
     try:
-        kind = filetype or _parse_filetype(str(path))
+        kind = kind or _parse_filetype(str(path))
         if kind == "arina" and not options:
             return open_arina(path, scan_shape), kind
         if kind == "emd":
@@ -139,7 +142,8 @@ def _opened(
     except (EventError, ImportError, OSError):
         raise
     except Exception as error:  # py4DSTEM raises no more special ones
-        hint = "" if scan_shape else "; it may want scan_shape=(rows, columns)"
+        may_want = kind in _TOLD_THE_SCAN and scan_shape is None
+        hint = "; it may want scan_shape=(rows, columns)" if may_want else ""
         raise FormatError(
             f"{path} is no electron-event file, and py4DSTEM cannot open it either: {error}{hint}"
         ) from error

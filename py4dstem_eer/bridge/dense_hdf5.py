@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import math
+import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -13,7 +14,7 @@ import numpy as np
 from py4DSTEM.data import Calibration
 
 from ..detector import Shape2D
-from ..errors import CorruptFileError, FormatError, ParameterError
+from ..errors import CorruptFileError, EventWarning, FormatError, ParameterError
 from ..readers.hdf5 import DAMAGE
 
 _CALIBRATION = "metadatabundle/calibration"
@@ -131,6 +132,11 @@ def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
     ------
     ParameterError
         If the patterns do not fill the scan.
+
+    Warns
+    -----
+    EventWarning
+        If the scan is taken for a square one.
     """
     _import_filters()
     with _opened(path) as file:
@@ -141,13 +147,18 @@ def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
         detector, dtype = file[names[0]].shape[1:], file[names[0]].dtype
         invalid = _invalid_pixels(file, detector)
     calibration, metadata, noted = _beside(path)
-    shape = scan_shape or noted
-    if shape is None or (scan_shape is None and math.prod(shape) != n_patterns):
-        shape = (math.isqrt(n_patterns),) * 2
+    shape = scan_shape or noted or (math.isqrt(n_patterns),) * 2
     if math.prod(shape) != n_patterns:
         raise ParameterError(
             f"{path}: {n_patterns} patterns do not fill a scan of {shape}; give "
             "scan_shape=(rows, columns)"
+        )
+    if scan_shape is None and noted is None:
+        warnings.warn(
+            f"{path} does not say what shape the scan has, and {shape} is a guess; give "
+            "scan_shape=(rows, columns)",
+            EventWarning,
+            stacklevel=4,
         )
     array = Hdf5Patterns(path, names, (*shape, *detector), dtype, invalid)
     if invalid is not None:

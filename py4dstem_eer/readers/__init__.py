@@ -120,13 +120,8 @@ def open_events(
     """
     if mem not in ("RAM", "MEMMAP"):
         raise ParameterError(f'mem is {mem!r}; it must be "RAM" or "MEMMAP"')
-    path = _existing(path)
-    if format not in (None, ANY_FORMAT):
-        reader = load_reader(cast(str, format))
-        _check_is_file(path)
-    else:
-        _check_is_file(path)
-        reader = load_reader(_detected(path))
+    path = existing_file(path)
+    reader = load_reader(_detected(path) if format in (None, ANY_FORMAT) else cast(str, format))
     parsed = ReaderOptions.parse(reader.NAME, reader.USES, options)
     store = StreamedEventStore(reader.open_source(path, parsed))
     return store.load() if mem == "RAM" else store
@@ -141,11 +136,22 @@ def _existing(path: str | os.PathLike[str]) -> Path:
     return found.absolute()  # a stream outlives a change of directory
 
 
-def _check_is_file(path: Path) -> None:
+def existing_file(path: str | os.PathLike[str]) -> Path:
+    """Return the absolute path of a file that holds something.
+
+    Raises
+    ------
+    FileNotFoundError
+        If there is no such file.
+    FormatError
+        If it is a directory, or empty.
+    """
+    path = _existing(path)
     if path.is_dir():
         raise FormatError(f"{path} is a directory; give the path of one file of events")
     if path.stat().st_size == 0:
         raise FormatError(f"{path} is empty; it holds no events")
+    return path
 
 
 def _detected(path: Path) -> str:
