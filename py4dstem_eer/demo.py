@@ -121,7 +121,7 @@ def _reconstruct_ssb(cube: Any, timings: Timings) -> Any:
 
 def _reconstruct_ssb_twice(ssb: Any, timings: Timings) -> tuple[Any, Any]:
     with timings.step("SSB: reconstruct"):
-        summed = ssb.reconstruct().object_phase
+        summed = ssb.reconstruct(weighting="sum").object_phase
     with timings.step("SSB: reconstruct by least squares"):
         weighted = ssb.reconstruct(weighting="snr").object_phase
     return summed, weighted

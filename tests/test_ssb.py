@@ -122,7 +122,7 @@ def test_both_is_the_mean_of_left_and_right(scan, rotation, transpose, triple, s
     ssb = preprocessed(counts(scan, (14, 15), seed), (7, 7), rotation, transpose, 0.6, C10=80.0)
     spectra = {}
     for sideband in ("both", "left", "right"):
-        image = ssb.reconstruct(sideband, triple).object
+        image = ssb.reconstruct(sideband, triple, "sum").object
         spectra[sideband] = (2 - np.abs(image)) * np.exp(1j * np.angle(image))
     mean = (spectra["left"] + spectra["right"]) / 2
     np.testing.assert_allclose(spectra["both"], mean, atol=2e-6)
@@ -454,7 +454,7 @@ def test_least_squares_weighting_is_lazy_and_gives_its_error():
     np.testing.assert_array_equal(again.reconstruct(weighting="snr").object, weighted.object)
     with pytest.raises(ParameterError, match="sidebands"):
         ssb.reconstruct("left", weighting="snr")
-    ssb.reconstruct()
+    ssb.reconstruct(weighting="sum")
     with pytest.raises(ParameterError, match="phase_sigma"):
         _ = ssb.phase_sigma
 
@@ -490,3 +490,15 @@ def test_a_gpu_that_is_not_there_is_an_error(monkeypatch):
             EventSSB(ENERGY, calibrated(SparseDataCube.from_dense(DATA)), device="gpu")
     else:
         pytest.skip("there is a GPU")
+
+
+def test_least_squares_is_the_default_where_it_can_be():
+    ssb = preprocessed(counts((9, 8), (14, 15)), (7, 7))
+    for chosen, expected in (
+        ({}, "snr"),
+        ({"sideband": "left"}, "sum"),
+        ({"triple_overlap": True}, "sum"),
+        ({"weighting": "sum"}, "sum"),
+    ):
+        phase = ssb.reconstruct(**chosen).object_phase
+        assert phase.metadata["parameters"]["weighting"] == expected

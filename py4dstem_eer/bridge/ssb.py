@@ -239,7 +239,7 @@ class EventSSB(SSBResults):
         self,
         sideband: str = "both",
         triple_overlap: bool = False,
-        weighting: str = "sum",
+        weighting: str | None = None,
         polar_parameters: Mapping[str, float] | None = None,
         **aberrations: float,
     ) -> EventSSB:
@@ -251,11 +251,12 @@ class EventSSB(SSBResults):
             Which double overlaps are used.
         triple_overlap : bool
             Use the regions where three disks overlap as well.
-        weighting : {"sum", "snr"}
-            "sum" adds up the detector pixels of a scan frequency, as py4DSTEM does: sharp, with
-            a transfer that falls towards small and large frequencies. "snr" is the least-squares
-            phase of a weak object from all overlaps, weighted by the counting noise: in radians,
-            with even transfer; see `methods.ssb_snr`. It takes no `sideband`.
+        weighting : {"snr", "sum"}, optional
+            "snr" is the least-squares phase of a weak object from all overlaps, weighted by the
+            counting noise: in radians, with even transfer; see `methods.ssb_snr`. It takes both
+            sidebands. "sum" adds up the detector pixels of a scan frequency, as py4DSTEM does:
+            sharp, with a transfer that falls towards small and large frequencies. Default: "snr";
+            "sum" where a single sideband or triple overlaps are asked for.
         polar_parameters, **aberrations
             Aberrations [Å, rad], all others zero. Default: those given before.
 
@@ -264,6 +265,8 @@ class EventSSB(SSBResults):
         self
         """
         prepared = self._ready()
+        if weighting is None:
+            weighting = "snr" if sideband == "both" and not triple_overlap else "sum"
         if weighting not in _WEIGHTINGS:
             raise ParameterError(f"weighting is {weighting!r}; it must be one of {_WEIGHTINGS}")
         given = {**(polar_parameters or {}), **aberrations}

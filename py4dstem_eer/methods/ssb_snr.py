@@ -11,7 +11,7 @@ N I₀ c(k) for N positions and a pixel covered to the part c. So each scan freq
   Where it exceeds one, the object does more than the model says: v is inflated by 1 + 3 (r − 1).
 
 A Wiener factor σ²/(σ² + v) holds back what is mostly noise; σ² is |F̂|² − v where that is plain, and
-otherwise its mean over the neighbourhood, each value weighted by 1/v², as it deserves.
+otherwise its mean over the neighbours, each value weighted by 1/v², as it deserves.
 
 All overlaps are used, triple ones included. The part of a pixel that lies in two disks is taken as
 the smaller of the parts that lie in each, which is exact where their edges run alike: in the thin
@@ -32,15 +32,14 @@ from .aperture_grid import ApertureGrid
 from .ssb import OverlapStore, evaluated_chi, prepare
 from .ssb_sums import cos_sin, line
 from .ssb_sums_gpu import TWO_LINES, find_two_lines, sum_weighted
+from .ssb_wiener import (
+    N_FIELDS,
+    estimate_coefficients,
+    neighbour_weights,
+    shrink_coefficients,
+    smooth_along_columns,
+)
 
-#: How strongly misfit lowers the trust in a scan frequency.
-_MISFIT_WEIGHT = 3.0
-#: |F̂|² beyond this many variances is signal by itself.
-_PLAIN_SIGNAL = 9.0
-#: Width of the neighbourhood over which weaker signal is averaged [scan frequencies].
-_NEIGHBOURHOOD = 2.0
-#: Scan frequencies whose S is a smaller part of the largest tell nothing.
-_LEAST_OVERLAP = 0.01
 _ONE, _ZERO, _HALF = np.float32(1), np.float32(0), np.float32(0.5)
 _N_PLANES = 5
 
@@ -54,7 +53,8 @@ class PhaseEstimate:
     phase : (Rx, Ry) float32
         [rad], mean zero
     sigma : float
-        Standard error of every pixel of `phase` from counting noise [rad].
+        Standard error of every pixel of `phase` from counting noise [rad]. It is too small by up to
+        a fifth where most of the signal is near the noise, and passes or not by chance.
     """
 
     phase: np.ndarray
@@ -144,29 +144,31 @@ def estimate_phase(
     aberrations : Aberrations
         In the scan's frame.
     """
-    where, xp, scan_shape = store.device, store.device.xp, store.runs.scan_shape
+    where, scan_shape = store.device, store.runs.scan_shape
     n_positions = math.prod(scan_shape)
-    num_re, num_im, overlap, power, number = _planes(store, grid, aberrations)
     per_pixel = store.total / n_positions / float(grid.coverage.sum())  # I₀
-    known = overlap > _LEAST_OVERLAP * overlap.max()
-    safe = xp.where(known, overlap, np.float32(1))
-    estimate = (num_im - 1j * num_re) / (per_pixel * safe)
-    variance = n_positions / (per_pixel * safe)
-    residual = power - (num_re**2 + num_im**2) / safe
-    misfit = residual / (n_positions * per_pixel * xp.maximum(number - 1, 1))
-    doubt = variance * (1 + _MISFIT_WEIGHT * xp.maximum(misfit - 1, 0))
-    wiener = xp.where(known, _wiener_factor(xp.abs(estimate) ** 2, doubt, known, store), 0)
-    spectrum = (estimate * wiener).astype(np.complex64)
+    spectrum, noise = _coefficients(_planes(store, grid, aberrations), store, per_pixel)
     phase = where.fft.irfft2(spectrum, s=scan_shape, **where.fft_options())
-    noise = float((wiener**2 * variance * known * _times_counted(store)).sum())
-    return PhaseEstimate(where.asnumpy(phase).astype(np.float32), math.sqrt(noise) / n_positions)
+    sigma = math.sqrt(float(noise.sum(dtype=np.float64))) / n_positions
+    return PhaseEstimate(where.asnumpy(phase).astype(np.float32), sigma)
 
 
-def _times_counted(store: OverlapStore) -> Any:
-    """Return how often each column of half the plane stands for a frequency of the whole plane."""
-    times = store.device.xp.ones(store.runs.scan_shape[1] // 2 + 1, np.float32)
-    times[1 : store.runs.n_regular] = 2
-    return times
+def _coefficients(planes: Any, store: OverlapStore, per_pixel: float) -> tuple[Any, Any]:
+    """Return F̂ times its Wiener factor, and its variance; both (Rx, Ry // 2 + 1)."""
+    where, xp, lanes = store.device, store.device.xp, store.device.lanes
+    shape = planes.shape[1:]
+    n_items = lanes * shape[0]
+    scales = (np.float32(per_pixel), np.float32(math.prod(store.runs.scan_shape)))
+    weights = where.asarray(neighbour_weights())
+    fields = xp.empty((N_FIELDS, *shape), np.float32)
+    largest = planes[2].max().reshape(1)
+    estimate_coefficients.launch(where, n_items, lanes, planes, largest, *scales, fields)
+    smooth = xp.empty((2, *shape), np.float32)
+    smooth_along_columns.launch(where, n_items, lanes, fields, weights, smooth)
+    spectrum, noise = xp.empty(shape, np.complex64), xp.empty(shape, np.float32)
+    arguments = (lanes, fields, smooth, weights, store.runs.scan_shape[1], spectrum, noise)
+    shrink_coefficients.launch(where, n_items, *arguments)
+    return spectrum, noise
 
 
 def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -> Any:
@@ -192,25 +194,5 @@ def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -
         _add_weighted.launch(
             where, runs.n_rows, *arguments, table, *frequencies, *sizes, *edge, planes
         )
-    sums = planes[:, : runs.scan_shape[0]]
-    sums[:, 0, 0] = 0  # Q = 0 carries no phase
-    return sums
-
-
-def _wiener_factor(signal: Any, doubt: Any, known: Any, store: OverlapStore) -> Any:
-    """Return σ²/(σ² + v), with σ² from |F̂|² itself where it is plain, else from around."""
-    xp = store.device.xp
-    excess = signal - doubt
-    # doubts span many orders: relative ones keep their squares within single precision
-    trust = xp.where(known, (xp.where(known, doubt, xp.inf).min() / doubt) ** 2, 0)
-    total = _smooth(trust, store)
-    local = _smooth(excess * trust, store) / xp.where(total > 0, total, 1)
-    power = xp.where(signal > _PLAIN_SIGNAL * doubt, excess, xp.maximum(local, 0))
-    return power / (power + doubt)
-
-
-def _smooth(half_plane: Any, store: OverlapStore) -> Any:
-    """Average over the neighbourhood in the whole, periodic plane of scan frequencies."""
-    whole = store.runs.whole_plane(half_plane, store.device.xp)
-    smooth = store.device.ndimage.gaussian_filter(whole, _NEIGHBOURHOOD, mode="wrap")
-    return smooth[:, : half_plane.shape[1]]
+    planes[:, 0, 0] = 0  # Q = 0 carries no phase
+    return planes[:, : runs.scan_shape[0]].copy()
