@@ -342,6 +342,24 @@ def test_a_streamed_row_is_read_once_for_all_its_patterns():
     assert reads == [(row, row + 1) for row in range(SHAPE[0])]
 
 
+def test_another_thread_may_read_another_row_at_any_moment():
+    view = view_of(counts(), streamed=True)
+    view[3, 0]
+    kept, block = view._row
+
+    class Interrupted(int):
+        """A row number; while it is compared, another thread has its turn."""
+
+        def __ne__(self, other):
+            view._row = (kept, block)
+            view[0, 0]
+            return int(self) != int(other)
+
+    view._row = (Interrupted(kept), block)
+    np.testing.assert_array_equal(view[3, 1], counts()[3, 1])
+    assert view._row[0] == 0
+
+
 @pytest.mark.parametrize("axis", [(0, 1), (2, 3), None, 1])
 @pytest.mark.parametrize("dtype", [np.float32, np.int16, np.complex64])
 def test_reductions_take_a_dtype(axis, dtype):

@@ -131,9 +131,10 @@ class EventView(NDArrayOperatorsMixin, Reductions):
         rx, ry = position(rx, rows), position(ry, columns)
         if self.events.in_memory:
             return self.events.pattern(rx, ry)
-        if self._row is None or self._row[0] != rx:  # loops take all patterns of a row in turn
-            self._row = (rx, self.events.read_rows(rx, rx + 1))
-        return self._row[1].pattern(0, ry).astype(self.dtype, copy=False)
+        row = self._row  # another thread may replace it at any time
+        if row is None or row[0] != rx:  # loops take all patterns of a row in turn
+            self._row = row = (rx, self.events.read_rows(rx, rx + 1))
+        return row[1].pattern(0, ry).astype(self.dtype, copy=False)
 
     def _part(self, scan: tuple, detector: tuple) -> EventView | np.ndarray:
         events = self.events
