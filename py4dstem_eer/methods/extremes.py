@@ -36,9 +36,8 @@ def _find_smallest(p, indptr, counts, n_pixels, image):
 def pattern_min(events: EventStore) -> np.ndarray:
     """Return the smallest count of every detector pixel, (Qx, Qy) uint32 [electrons]."""
     smallest = np.full(events.detector_shape[0] * events.detector_shape[1], _LARGEST, np.uint32)
-    cpu = get_device("cpu")
     for _, block in track(events.blocks(), "Minimum of patterns"):
-        parts = reduce_patterns(block, _minimise_patterns, (), np.uint32, cpu, _LARGEST)
+        parts = reduce_patterns(block, _minimise_patterns, (), np.uint32, _LARGEST)
         np.minimum(smallest, parts.min(0), out=smallest)
     smallest[hits_per_pixel(events) < events.n_patterns] = 0
     return smallest.reshape(events.detector_shape)

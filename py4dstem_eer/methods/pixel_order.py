@@ -132,7 +132,7 @@ def scan_transposed(events: EventStore) -> EventStore:
 def _hits_by_part(block: EventStore, first: int, chosen: np.ndarray | None) -> np.ndarray:
     rows = slice(first, first + block.scan_shape[0])
     part = np.zeros(0, np.bool_) if chosen is None else chosen[rows].ravel()
-    return reduce_patterns(block, _count_hits, (part,), np.int64, get_device("cpu"))
+    return reduce_patterns(block, _count_hits, (part,), np.int64)
 
 
 def _place_block(

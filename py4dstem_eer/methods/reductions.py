@@ -226,7 +226,7 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
     # no pixel can have more than all electrons; half the accumulator stays in the cache
     dtype = np.uint32 if block.n_events <= np.iinfo(np.uint32).max else np.int64
     no_weights = (np.zeros(0, dtype),)
-    return reduce_patterns(block, _add_patterns, no_weights, dtype, where).sum(0, dtype=np.int64)
+    return reduce_patterns(block, _add_patterns, no_weights, dtype).sum(0, dtype=np.int64)
 
 
 def _weighted_block_sum(block: EventStore, weights: np.ndarray, where: Device) -> np.ndarray:
@@ -234,14 +234,14 @@ def _weighted_block_sum(block: EventStore, weights: np.ndarray, where: Device) -
         n_pixels = math.prod(block.detector_shape)
         total = where.asnumpy(scattered_sum(lists_on(block, where), n_pixels, weights, where))
         return total.astype(weights.dtype)  # whole numbers are exact in its float64
-    return reduce_patterns(block, _add_patterns, (weights,), weights.dtype, where).sum(0)
+    return reduce_patterns(block, _add_patterns, (weights,), weights.dtype).sum(0)
 
 
 def _block_max(block: EventStore, where: Device) -> np.ndarray:
     if where.name == "gpu":
         lists = lists_on(block, where)
         return where.asnumpy(scattered_max(lists, math.prod(block.detector_shape), where))
-    return reduce_patterns(block, _maximise_patterns, (), np.uint32, where).max(0)
+    return reduce_patterns(block, _maximise_patterns, (), np.uint32).max(0)
 
 
 def equal_parts(block: EventStore) -> np.ndarray:
@@ -259,9 +259,9 @@ def equal_parts(block: EventStore) -> np.ndarray:
 
 
 def reduce_patterns(
-    block: EventStore, reduction: Kernel, extra: tuple, dtype: Any, where: Device, initial: Any = 0
+    block: EventStore, reduction: Kernel, extra: tuple, dtype: Any, initial: Any = 0
 ) -> np.ndarray:
-    """Run a reduction over patterns with one accumulator, and one range of patterns, a thread.
+    """Run a reduction on the CPU with one accumulator, and one range of patterns, a thread.
 
     Parameters
     ----------
@@ -272,7 +272,6 @@ def reduce_patterns(
     extra : tuple of arrays
     dtype : dtype
         Of the accumulators.
-    where : Device
     initial : number
         What each accumulator starts with.
 
@@ -282,7 +281,7 @@ def reduce_patterns(
     """
     bounds = equal_parts(block)
     n_pixels = block.detector_shape[0] * block.detector_shape[1]
-    parts = where.xp.full((len(bounds) - 1, n_pixels), initial, dtype)
-    lists = (where.asarray(bounds), *lists_on(block, where))
-    reduction.launch(where, len(bounds) - 1, *lists, *(where.asarray(a) for a in extra), parts)
-    return where.asnumpy(parts)
+    parts = np.full((len(bounds) - 1, n_pixels), initial, dtype)
+    lists = (bounds, *lists_on(block, get_device("cpu")))
+    reduction.on_cpu(len(bounds) - 1, *lists, *extra, parts)
+    return parts

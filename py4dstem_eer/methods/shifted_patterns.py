@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import get_device, kernel, scalar_function
+from ..device import kernel, scalar_function
 from ..events import EventStore
 from ..progress import track
 from .com import row_divider, row_of
@@ -70,7 +70,7 @@ def shifted_sum(events: EventStore, weights: np.ndarray, shift: Shift) -> np.nda
     arrays = _prepared(events, weights.astype(dtype), shift)
     for first, block in track(events.blocks(), "Sum of patterns"):
         extra = _of_block(block, first, arrays)
-        total += reduce_patterns(block, _add_shifted, extra, dtype, get_device("cpu")).sum(0)
+        total += reduce_patterns(block, _add_shifted, extra, dtype).sum(0)
     return total.reshape(events.detector_shape)
 
 
@@ -95,9 +95,7 @@ def weighted_max(events: EventStore, weights: np.ndarray, shift: Shift | None = 
     arrays = _prepared(events, weights.astype(np.float64), shift or still)
     for first, block in track(events.blocks(), "Maximum of patterns"):
         extra = _of_block(block, first, arrays)
-        parts = reduce_patterns(
-            block, _maximise_shifted, extra, np.float64, get_device("cpu"), -np.inf
-        )
+        parts = reduce_patterns(block, _maximise_shifted, extra, np.float64, -np.inf)
         np.maximum(largest, parts.max(0), out=largest)
     if shift is None and (weights < 0).any():
         # only a pixel that some pattern did not hit has a zero there
