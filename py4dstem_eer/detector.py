@@ -10,6 +10,7 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import numpy as np
 
@@ -80,8 +81,10 @@ class PixelMap:
         return PixelMap(padded[self.lut], self.source_shape, other.target_shape)
 
 
-def crop_map(shape: Shape2D, roi: Sequence[int]) -> PixelMap:
+def crop_map(shape: Shape2D, roi: Sequence[int], what: str = "detector") -> PixelMap:
     """Return the map that keeps rows roi[0]:roi[1] and columns roi[2]:roi[3], as numpy slices.
+
+    `what` the shape is of is named in errors.
 
     Raises
     ------
@@ -94,9 +97,25 @@ def crop_map(shape: Shape2D, roi: Sequence[int]) -> PixelMap:
     r0, r1, _ = slice(roi[0], roi[1]).indices(shape[0])
     c0, c1, _ = slice(roi[2], roi[3]).indices(shape[1])
     if r1 <= r0 or c1 <= c0:
-        raise ParameterError(f"the region {tuple(roi)} selects no pixel of a {shape} detector")
+        raise ParameterError(f"the region {tuple(roi)} selects nothing of a {shape} {what}")
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return PixelMap.from_coordinates(rows - r0, columns - c0, (r1 - r0, c1 - c0))
+
+
+def binned_shape(shape: Shape2D, factor: Any, what: str = "detector") -> Shape2D:
+    """Return the shape of what is binned by an integer.
+
+    Raises
+    ------
+    ParameterError
+        If `factor` is not a positive integer, or larger than `what` the shape is of.
+    """
+    whole = isinstance(factor, (int, np.integer)) and not isinstance(factor, bool)
+    if not whole or factor < 1:
+        raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
+    if factor > min(shape):
+        raise ParameterError(f"the bin factor {factor} is larger than the {shape} {what}")
+    return shape[0] // int(factor), shape[1] // int(factor)
 
 
 def bin_map(shape: Shape2D, factor: int) -> PixelMap:
@@ -107,12 +126,7 @@ def bin_map(shape: Shape2D, factor: int) -> PixelMap:
     ParameterError
         If `factor` is not a positive integer, or larger than the detector.
     """
-    whole = isinstance(factor, (int, np.integer)) and not isinstance(factor, bool)
-    if not whole or factor < 1:
-        raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
-    target = (shape[0] // factor, shape[1] // factor)
-    if 0 in target:
-        raise ParameterError(f"the bin factor {factor} is larger than the {shape} detector")
+    target = binned_shape(shape, factor)
     rows, columns = np.ogrid[: shape[0], : shape[1]]
     return PixelMap.from_coordinates(rows // factor, columns // factor, target)
 

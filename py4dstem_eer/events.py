@@ -10,10 +10,14 @@ from typing import Any
 import numpy as np
 
 from . import dense_counts, event_lists
-from .detector import PixelMap, Shape2D
+from .detector import PixelMap, Shape2D, binned_shape
 from .errors import EventRangeError, ParameterError
+from .event_pieces import joined
 
 ScanSlices = tuple[slice, slice]
+
+#: A scan is binned in so many parts, one after another.
+_PIECES = 128
 
 
 class EventStore:
@@ -263,7 +267,7 @@ class EventStore:
         return EventStore(scan_shape, shape, *lists, self.metadata, trusted=True)
 
     def binned_scan(self, factor: int) -> EventStore:
-        """Return the sums of factor × factor neighbouring patterns, in memory.
+        """Return the sums of factor × factor neighbouring patterns.
 
         Rows and columns left over at the end are dropped.
 
@@ -272,20 +276,16 @@ class EventStore:
         ParameterError
             If `factor` is not a positive integer, or larger than the scan.
         """
-        if isinstance(factor, bool) or not isinstance(factor, (int, np.integer)) or factor < 1:
-            raise ParameterError(f"the bin factor is {factor!r}; it must be a positive integer")
-        shape = (self.scan_shape[0] // factor, self.scan_shape[1] // factor)
-        if 0 in shape:
-            raise ParameterError(
-                f"the bin factor {factor} is larger than the {self.scan_shape} scan"
-            )
-        patterns = np.arange(self.n_patterns).reshape(self.scan_shape)
-        patterns = patterns[: shape[0] * factor, : shape[1] * factor]
-        groups = patterns.reshape(shape[0], factor, shape[1], factor).swapaxes(1, 2)
-        loaded = self.load()
-        lists = event_lists.gathered(loaded.indptr, loaded.indices, loaded.counts, groups.ravel())
-        indptr = lists[0][:: factor * factor]
-        lists = event_lists.canonical(indptr, lists[1], lists[2])
+        shape = binned_shape(self.scan_shape, factor, "scan")
+        steps = np.arange(factor)
+        group = (steps[:, None] * self.scan_shape[1] + steps).ravel()
+        rows, columns = np.ogrid[: shape[0], : shape[1]]
+        corners = (rows * self.scan_shape[1] + columns).ravel() * factor
+        # some at a time, as sorting takes several times the memory of what is sorted
+        lists = joined(
+            event_lists.summed(self.indptr, self.indices, self.counts, part[:, None] + group)
+            for part in np.array_split(corners, min(len(corners), _PIECES))
+        )
         return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 
     def with_metadata(self, **items: Any) -> EventStore:

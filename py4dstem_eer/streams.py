@@ -8,6 +8,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from .derived_sources import BinnedScan, Mapped, Selection, asked, most_events_per_row
 from .detector import PixelMap, Shape2D
 from .events import EventStore, check_map_fits, parse_scan_slices
 
@@ -24,6 +25,8 @@ class EventSource(Protocol):
         The electrons of every pattern, (Rx * Ry,), exactly, or None if only reading tells.
     ``missing_patterns()``
         The number of scan positions for which the file has no frame, or None if it does not tell.
+    ``file_bytes()``
+        Bytes of all files that events are read from, where it is not the one opened, or not alone.
 
     Any number of threads may read from it at the same time, so that it opens its file for each
     read, or positions nothing that is shared.
@@ -70,8 +73,8 @@ class EventSource(Protocol):
         """Return the electrons of every scan row, (Rx,), exactly, or None if only reading tells.
 
         With it, blocks of rows have about equal numbers of events, and `n_events` costs nothing.
-        A source that cannot tell electrons may have a method `entries_per_row`, whose numbers
-        serve for the blocks.
+        A source that cannot tell electrons may have a method `entries_per_row`, which returns
+        how many entries are read for each scan row, about: they serve for the blocks.
         """
 
 
@@ -131,11 +134,20 @@ class StreamedEventStore(EventStore):
 
     def events_per_pattern(self) -> np.ndarray | None:
         """Return the electrons of every pattern, (Rx * Ry,), or None if only reading tells."""
-        return _asked(self._source, "events_per_pattern")
+        return asked(self._source, "events_per_pattern")
+
+    def entries_per_row(self) -> np.ndarray:
+        """Return about how many entries are read for every scan row, (Rx,)."""
+        return most_events_per_row(self._source)
 
     def missing_patterns(self) -> int | None:
         """Return the number of scan positions without a frame, or None if it is not known."""
-        return _asked(self._source, "missing_patterns")
+        return asked(self._source, "missing_patterns")
+
+    def file_bytes(self) -> int | None:
+        """Return the bytes of all files of events, or None for those of the one opened."""
+        answer = getattr(self._source, "file_bytes", None)
+        return None if answer is None else answer()
 
     @property
     def nbytes(self) -> int:
@@ -157,7 +169,7 @@ class StreamedEventStore(EventStore):
             yield start, self.read_rows(start, stop)
 
     def _row_ranges(self) -> list[tuple[int, int]]:
-        per_row = _most_events_per_row(self._source)
+        per_row = self.entries_per_row()
         rows = self.scan_shape[0]
         ranges, start, events = [], 0, 0
         for row in range(rows):
@@ -169,11 +181,12 @@ class StreamedEventStore(EventStore):
 
     def load(self) -> EventStore:
         """Return the same events in memory."""
-        return _copied(self._source.read_rows(0, self.scan_shape[0]))
+        loaded = _copied(self._source.read_rows(0, self.scan_shape[0]))
+        return loaded.with_metadata(**self.metadata)
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
-        return StreamedEventStore(_Selection(self._source, rows, columns))
+        return self._derived(Selection(self._source, rows, columns))
 
     def pattern(self, rx: int, ry: int) -> np.ndarray:
         """Return one dense diffraction pattern; reads one scan row."""
@@ -183,16 +196,26 @@ class StreamedEventStore(EventStore):
     def mapped(self, pixel_map: PixelMap) -> EventStore:
         """Return the events on another detector, mapped as they are read."""
         check_map_fits(pixel_map, self.detector_shape)
-        return StreamedEventStore(_Mapped(self._source, pixel_map))
+        return self._derived(Mapped(self._source, pixel_map))
 
     def reshaped(self, scan_shape: Shape2D) -> EventStore:
         """Return the same patterns, in memory, as a scan of another shape."""
         return self.load().reshaped(scan_shape)
 
+    def binned_scan(self, factor: int) -> EventStore:
+        """Return the sums of factor × factor neighbouring patterns, summed as they are read."""
+        return self._derived(BinnedScan(self._source, factor))
+
     def with_metadata(self, **items: Any) -> EventStore:
         """Return the same events with metadata items added."""
-        store = StreamedEventStore(self._source)
-        store._metadata = {**self.metadata, **items}
+        store = self._derived(self._source)
+        store._metadata.update(items)
+        return store
+
+    def _derived(self, source: EventSource) -> StreamedEventStore:
+        """Return a store of another source that keeps the metadata given to this one."""
+        store = StreamedEventStore(source)
+        store._metadata = dict(self.metadata)
         return store
 
 
@@ -215,72 +238,3 @@ def _is_mapped(array: Any) -> bool:
     while array is not None and not isinstance(array, mmap.mmap):
         array = getattr(array, "base", None)
     return array is not None
-
-
-def _asked(source: EventSource, method: str) -> Any:
-    """Return the answer of a method that the source may have, or None."""
-    answer = getattr(source, method, None)
-    return None if answer is None else answer()
-
-
-def _most_events_per_row(source: EventSource) -> np.ndarray:
-    """Return how many events of the file each scan row takes at most, to size blocks by."""
-    if isinstance(source, _Mapped):
-        return _most_events_per_row(source.source)
-    if isinstance(source, _Selection):
-        return _most_events_per_row(source.source)[source.rows]
-    per_row = source.events_per_row()
-    if per_row is None and hasattr(source, "entries_per_row"):
-        per_row = source.entries_per_row()
-    return np.full(source.scan_shape[0], EVENTS_PER_BLOCK) if per_row is None else per_row
-
-
-class _Mapped:
-    """A source whose events go through a pixel map as they are read."""
-
-    def __init__(self, source: EventSource, pixel_map: PixelMap) -> None:
-        self.source = source
-        self.pixel_map = pixel_map
-        self.scan_shape = source.scan_shape
-        self.detector_shape = pixel_map.target_shape
-        self.metadata = source.metadata
-        self.nbytes = source.nbytes + pixel_map.lut.nbytes
-        # binned pixels collect counts of many pixels
-        self.count_dtype = source.count_dtype if pixel_map.keeps_order else np.dtype(np.uint32)
-
-    def read_rows(self, start: int, stop: int) -> EventStore:
-        return self.source.read_rows(start, stop).mapped(self.pixel_map)
-
-    def events_per_row(self) -> np.ndarray | None:
-        return None
-
-
-class _Selection:
-    """A source of some scan rows and columns of another."""
-
-    def __init__(self, source: EventSource, rows: np.ndarray, columns: np.ndarray) -> None:
-        self.source = source
-        self.rows = rows
-        self.columns = columns
-        self.scan_shape = (len(rows), len(columns))
-        self.detector_shape = source.detector_shape
-        self.metadata = source.metadata
-        self.nbytes = source.nbytes
-        self.count_dtype = source.count_dtype
-
-    def read_rows(self, start: int, stop: int) -> EventStore:
-        rows = self.rows[start:stop]
-        if len(rows) == 0:
-            return self.source.read_rows(0, 0).select(rows, self.columns)
-        first = int(rows.min())
-        return self.source.read_rows(first, int(rows.max()) + 1).select(rows - first, self.columns)
-
-    def events_per_row(self) -> np.ndarray | None:
-        per_pattern = self.events_per_pattern()
-        return None if per_pattern is None else per_pattern.reshape(self.scan_shape).sum(axis=1)
-
-    def events_per_pattern(self) -> np.ndarray | None:
-        everywhere = _asked(self.source, "events_per_pattern")
-        if everywhere is None:
-            return None
-        return everywhere.reshape(self.source.scan_shape)[np.ix_(self.rows, self.columns)].ravel()

@@ -92,6 +92,28 @@ OPERATIONS = {
 }
 
 
+def large_detector(n_patterns, detector=(260, 250), entries=300):
+    """Events on a detector with too many pixels to count each pattern dense."""
+    indices = np.random.default_rng(0).integers(0, 260 * 250, (n_patterns, entries), np.uint16)
+    indptr = np.arange(n_patterns + 1) * entries
+    return EventStore.from_lists((n_patterns // 8, 8), detector, indptr, indices.ravel())
+
+
+@pytest.mark.parametrize("change", ["bin_Q", "swap_Qxy", "bin_R"])
+def test_large_detectors_need_no_more(change):
+    arguments = () if change == "swap_Qxy" else (2,)
+    small, large = (SparseDataCube(large_detector(n)) for n in (16, 8192))
+    getattr(small, change)(*arguments)  # compiles
+    n_bytes = large.events.nbytes
+    tracemalloc.start()
+    try:
+        getattr(large, change)(*arguments)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - kept <= ALLOWED * n_bytes
+
+
 @pytest.mark.parametrize("name", OPERATIONS)
 def test_little_is_allocated_beside_the_result(name, small, large):
     operation = OPERATIONS[name]

@@ -128,7 +128,7 @@ def test_coordinates_outside_are_dropped():
 @pytest.mark.parametrize(
     ("call", "message"),
     [
-        (lambda: crop_map(SHAPE, (5, 5, 0, 7)), "selects no pixel"),
+        (lambda: crop_map(SHAPE, (5, 5, 0, 7)), r"selects nothing of a \(.*\) detector"),
         (lambda: crop_map(SHAPE, (0, 5)), "row_min"),
         (lambda: bin_map(SHAPE, 0), "positive integer"),
         (lambda: bin_map(SHAPE, 1.5), "positive integer"),

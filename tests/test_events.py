@@ -23,6 +23,7 @@ from py4dstem_eer.detector import (
 )
 from py4dstem_eer.errors import EventError, EventRangeError, ParameterError
 from py4dstem_eer.events import EventStore
+from py4dstem_eer.methods.pixel_repair import with_local_medians
 from py4dstem_eer.streams import StreamedEventStore
 
 LARGEST = 2**32 - 1
@@ -540,3 +541,46 @@ def test_streamed_scan_without_rows(cube):
     assert empty.shape == (0, 4, 9, 7)
     assert empty.n_events == 0
     assert empty.load().n_events == 0
+
+
+def test_a_streamed_scan_is_binned_as_it_is_read(streamed, cube):
+    binned = streamed.binned_scan(2)
+    assert not binned.in_memory
+    expected = cube[:4, :4].reshape(2, 2, 2, 2, 9, 7).sum(axis=(1, 3))
+    np.testing.assert_array_equal(dense(binned), expected)
+    same(binned.load(), EventStore.from_dense(expected))
+    np.testing.assert_array_equal(dense(binned[1:]), expected[1:])
+    assert dense(binned[1:1]).shape[0] == 0
+    assert binned.pattern(1, 1).dtype == np.uint32
+    for wrong in (0, 1.5, 9):
+        with pytest.raises(ParameterError, match="bin factor"):
+            streamed.binned_scan(wrong)
+
+
+def test_metadata_that_are_added_to_a_streamed_store_stay(streamed):
+    store = streamed.with_metadata(more=1)
+    changed = (store[1:], store.mapped(bin_map((9, 7), 2)), store.binned_scan(2), store.load())
+    for made in (*changed, store.reshaped((2, 10)), store.with_metadata(name="new")):
+        assert made.metadata["more"] == 1
+    assert dict(streamed.metadata) == {"name": "toy"}
+
+
+@pytest.mark.parametrize(
+    "derive",
+    [
+        lambda store: store[::4],
+        lambda store: store[::-4],
+        lambda store: store[::4].mapped(bin_map((2, 3), 2)),
+        lambda store: store.binned_scan(2),
+        lambda store: with_local_medians(store, np.eye(2, 3) > 0, (1, 2)),
+        lambda store: store[40:1:-1][::2],
+    ],
+    ids=["thinned", "backwards", "thinned and binned", "scan binned", "repaired", "twice"],
+)
+def test_blocks_of_what_is_derived_read_as_much_as_is_asked_for(derive, monkeypatch):
+    monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", 120)
+    store = ToySource.store(np.ones((48, 2, 2, 3), np.uint8), knows_rows=True)
+    blocks = list(derive(store).blocks())
+    in_a_block = [12 * (stop - start) for start, stop in store._source.reads]
+    assert max(in_a_block) <= 120  # of what is read, rows left out between others included
+    assert sum(in_a_block) >= 36 * len(blocks)  # and not row by row

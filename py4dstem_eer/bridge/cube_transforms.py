@@ -8,11 +8,10 @@ import numpy as np
 from py4DSTEM.datacube import DataCube
 from py4DSTEM.preprocess import filter_hot_pixels
 
-from ..detector import bin_map, crop_map
+from ..detector import bin_map, binned_shape, crop_map
 from ..errors import ParameterError, UnsupportedOperationError
 from ..events import EventStore
 from ..memory import check_dense
-from ..methods.pieces import in_pieces
 from ..methods.pixel_repair import with_local_medians
 from ..methods.reductions import check_mask
 from .calibration import detector_pixel
@@ -60,7 +59,7 @@ class EventTransforms(DataCube):
 
     def crop_R(self: Cube, ROI: tuple[int, int, int, int]) -> Cube:  # noqa: N802, N803
         """Crop the scan to (row_min, row_max, col_min, col_max) in place; return the cube."""
-        crop_map(self.Rshape, ROI)  # refuses what selects nothing
+        crop_map(self.Rshape, ROI, "scan")  # refuses what selects nothing
         return super().crop_R(ROI)
 
     def set_scan_shape(self: Cube, Rshape: tuple[int, int]) -> Cube:  # noqa: N803
@@ -71,26 +70,16 @@ class EventTransforms(DataCube):
 
     def bin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Bin the scan by N in place and return the cube; leftover edges are cropped."""
-        self._check_scan_factor(N)
-        self._data = EventView(in_pieces(self.events, lambda rows: rows.binned_scan(N), N))
+        self._data = EventView(self.events.binned_scan(N))
         self._coarsen_scan(N)
         return self
 
     def thin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Keep every N-th scan row and column in place and return the cube."""
-        self._check_scan_factor(N)
-        rows, columns = (n // N * N for n in self.Rshape)
+        rows, columns = (n * N for n in binned_shape(self.Rshape, N, "scan"))
         self._data = EventView(self.events[:rows:N, :columns:N])
         self._coarsen_scan(N)
         return self
-
-    def _check_scan_factor(self, factor: Any) -> None:
-        whole = isinstance(factor, (int, np.integer)) and not isinstance(factor, bool)
-        if not whole or not 1 <= factor <= min(self.Rshape):
-            raise ParameterError(
-                f"the bin factor is {factor!r}; give a whole number from 1 to the shorter side of "
-                f"the {self.Rshape} scan"
-            )
 
     def _coarsen_scan(self, factor: int) -> None:
         size = self.calibration.get_R_pixel_size() * factor

@@ -9,7 +9,6 @@ import numpy as np
 
 from ..detector import PixelMap, transpose_map
 from ..events import EventStore
-from ..methods.pieces import in_pieces
 from ..methods.pixel_order import by_pixel, scan_transposed
 
 
@@ -25,16 +24,9 @@ def _moved(function: Callable) -> Callable[..., EventStore | None]:
             events, axes = by_pixel(events), tuple((a + 2) % 4 for a in axes)
         if axes[0] == 1:
             events = scan_transposed(events)
-        return events if axes[2] == 2 else _detector_transposed(events)
+        return events if axes[2] == 2 else events.mapped(transpose_map(events.detector_shape))
 
     return move
-
-
-def _detector_transposed(events: EventStore) -> EventStore:
-    turned = transpose_map(events.detector_shape)
-    if not events.in_memory:
-        return events.mapped(turned)
-    return in_pieces(events, lambda rows: rows.mapped(turned))
 
 
 def _padded(

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
-
 import numpy as np
 
+from ..derived_sources import Derived
 from ..device import get_device, kernel, scalar_function
 from ..event_lists import smallest_counts
 from ..events import EventStore
@@ -113,7 +111,7 @@ def with_local_medians(events: EventStore, mask: np.ndarray, reach: tuple[int, i
     -------
     repaired : EventStore
     """
-    if not events.in_memory:
+    if isinstance(events, StreamedEventStore):
         return StreamedEventStore(_Repaired(events, mask, reach))
     pixels = np.flatnonzero(mask)
     slots = np.full(mask.size, -1, np.int64)
@@ -152,21 +150,16 @@ def _windows(mask: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
     return np.stack([*bounds, size], axis=1).astype(np.int64)
 
 
-class _Repaired:
+class _Repaired(Derived):
     """A source whose masked pixels are replaced as rows are read."""
 
-    def __init__(self, events: EventStore, mask: np.ndarray, reach: tuple[int, int]) -> None:
-        self.events = events
+    def __init__(
+        self, source: StreamedEventStore, mask: np.ndarray, reach: tuple[int, int]
+    ) -> None:
+        super().__init__(source)
         self.mask = mask
         self.reach = reach
-        self.scan_shape = events.scan_shape
-        self.detector_shape = events.detector_shape
-        self.metadata: Mapping[str, Any] = events.metadata
-        self.nbytes = events.nbytes + mask.nbytes
-        self.count_dtype = events.count_dtype
+        self.nbytes += mask.nbytes
 
     def read_rows(self, start: int, stop: int) -> EventStore:
-        return with_local_medians(self.events.read_rows(start, stop), self.mask, self.reach)
-
-    def events_per_row(self) -> np.ndarray | None:
-        return None
+        return with_local_medians(self.source.read_rows(start, stop), self.mask, self.reach)
