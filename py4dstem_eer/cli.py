@@ -6,7 +6,7 @@ import functools
 import warnings
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 import click
 
@@ -33,7 +33,14 @@ def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     return wrapped
 
 
-def _show_warning(message: Warning | str, *place: Any) -> None:
+def _show_warning(
+    message: Warning | str,
+    category: type[Warning],
+    filename: str,
+    lineno: int,
+    file: TextIO | None = None,
+    line: str | None = None,
+) -> None:
     """Say a warning in one line, without the place in the code."""
     click.echo(f"Warning: {' '.join(str(message).split())}", err=True)
 

@@ -47,8 +47,11 @@ def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
     ----------
     events : StreamedEventStore
     file_bytes : int
-        Size of the file, which tells how long it takes to read a scan row.
+        Size of the file, which tells how long it takes to read a scan row; where events lie in
+        several files, those count.
     """
+    all_bytes = events.file_bytes()
+    file_bytes = file_bytes if all_bytes is None else all_bytes
     known = events.events_per_pattern()
     if known is not None:
         return Electrons(known, int(known.sum()), exact=True)

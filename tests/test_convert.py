@@ -364,6 +364,8 @@ def test_dense_scan_shape_flyback_and_square_default(tmp_path):
     np.testing.assert_array_equal(truth(open_dense(path).events.load()), data)
     cube = open_dense(path, scan_shape=(2, 8), keep_flyback=False)
     np.testing.assert_array_equal(truth(cube.events.load()), data.reshape(2, 8, 128, 128)[:, :7])
+    with pytest.raises(ParameterError, match="has no other"):
+        open_dense(path, scan_shape=(16, 1), keep_flyback=False)
     path, _ = write_empad(tmp_path, data[:3])
     with pytest.raises(FormatError, match=r"scan_shape=\(rows, columns\)"):
         open_dense(path)

@@ -7,6 +7,7 @@ import shlex
 import subprocess
 import sys
 
+import mib_files
 import numpy as np
 import py4DSTEM
 import pytest
@@ -195,6 +196,15 @@ def test_rows_too_large_for_a_glance_are_not_read():
     assert (unknown.total, len(unknown.per_pattern), source.rows) == (None, 0, [])
     empty = count_electrons(StreamedEventStore(Untold(np.zeros((0, 4, 5, 6), int))), 10)
     assert len(empty.per_pattern) == 0
+
+
+def test_the_size_of_an_acquisition_is_that_of_all_its_files(tmp_path, monkeypatch):
+    data, _ = mib_files.write_parts(tmp_path, "scan", (12, 12), (4, 6))  # 5376 bytes for a row
+    monkeypatch.setattr(summary, "_LARGEST_ROW", 4000)
+    for name in ("scan.hdr", "scan1.mib"):
+        assert value(info(tmp_path / name), "electrons").startswith("unknown")
+    monkeypatch.setattr(summary, "_LARGEST_ROW", 6000)
+    assert value(info(tmp_path / "scan.hdr"), "electrons").startswith(f"{data.sum():,};")
 
 
 @settings(max_examples=60, deadline=None)

@@ -18,6 +18,7 @@ from ..detector import Shape2D
 from ..errors import EventError, FormatError, ParameterError
 from ..event_lists import count_dtype
 from ..events import EventStore, parse_shape
+from ..readers.frame_order import without_flyback
 from ..readers.options import ReaderOptions
 from ..streams import StreamedEventStore
 from .calibration import copied
@@ -122,9 +123,11 @@ def open_dense(
     if threshold is not None:
         metadata["threshold"] = threshold
     array = _as_scan(found.array, given.scan_shape, path)
-    events = StreamedEventStore(DenseSource(array, threshold, metadata))
+    events: EventStore = StreamedEventStore(DenseSource(array, threshold, metadata))
     calibration = None if found.calibration is None else copied(found.calibration)
-    return SparseDataCube(events if given.keep_flyback else events[:, :-1], found.name, calibration)
+    if not given.keep_flyback:
+        events = events[:, : without_flyback(events.scan_shape)[1]]
+    return SparseDataCube(events, found.name, calibration)
 
 
 def _opened(

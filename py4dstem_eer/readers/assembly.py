@@ -62,10 +62,16 @@ class Assembly:
 
     def lists(self) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
         """Return indptr, indices and counts of the patterns added."""
-        indices, counts = self._indices[: self._entries], self._counts
-        if self._entries < 0.9 * len(self._indices):
-            indices = indices.copy()  # lets go of the room that merged pixels left
-        return self._indptr, indices, None if counts is None else counts[: self._entries]
+        counts = None if self._counts is None else self._trimmed("_counts")
+        return self._indptr, self._trimmed("_indices"), counts
+
+    def _trimmed(self, name: str) -> np.ndarray:
+        """Return a list without the room that merged pixels left, or that was not needed."""
+        try:
+            getattr(self, name).resize(self._entries)  # in place; refused if a room is still held
+        except ValueError:
+            return getattr(self, name)[: self._entries].copy()
+        return getattr(self, name)
 
     def _grow(self, capacity: int) -> None:
         indices = np.empty(capacity, self._indices.dtype)

@@ -88,10 +88,9 @@ class FalconSource:
         CorruptFileError
             Naming the first frame that cannot be read.
         """
-        rows = range(self.scan_shape[0])[start:stop]
-        first, last = rows.start * self.scan_shape[1], rows.stop * self.scan_shape[1]
-        last = max(first, last)
-        assembly = Assembly(last - first, self._capacity(first, last), self.detector_shape)
+        wanted = self._order.positions(start, stop)
+        first, last = wanted.start, wanted.stop
+        assembly = Assembly(len(wanted), self._capacity(first, last), self.detector_shape)
         check_unchanged(self._frames.path, self._stamp)
         with contextlib.closing(self._decoded(first, last)) as blocks:
             for block, electrons in blocks:
@@ -99,7 +98,7 @@ class FalconSource:
                 electrons.copy_to(assembly.room(int(electrons.lengths.sum())))
                 assembly.add(self._per_position(block, electrons))
         return EventStore(
-            (len(rows), self.scan_shape[1]),
+            (len(wanted) // self.scan_shape[1], self.scan_shape[1]),
             self.detector_shape,
             *assembly.lists(),
             metadata=self.metadata,

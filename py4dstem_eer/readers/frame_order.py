@@ -38,6 +38,12 @@ class FrameOrder:
         """Scan positions that are kept."""
         return math.prod(self.scan_shape)
 
+    def positions(self, start: int, stop: int) -> range:
+        """Return the scan positions of scan rows start to stop, bounded as slices are."""
+        rows = range(self.scan_shape[0])[start:stop]
+        first = rows.start * self.scan_shape[1]
+        return range(first, first + len(rows) * self.scan_shape[1])
+
     def numbers(self, start: int, stop: int) -> np.ndarray:
         """Return the numbers of the frames of positions start to stop, int64."""
         row, column = np.divmod(np.arange(start, stop), self.scan_shape[1])
@@ -75,17 +81,30 @@ def in_order(path: Path, n_frames: int, options: ReaderOptions, cut: bool = Fals
     needed = math.prod(options.scan_shape) * per_position
     if left != needed and not (cut and left < needed):
         raise ParameterError(_misfit(path, left, needed, options))
-    rows, columns = options.scan_shape
-    if not options.keep_flyback and columns < 2:
+    kept = options.scan_shape if options.keep_flyback else without_flyback(options.scan_shape)
+    return FrameOrder(kept, options.scan_shape[1], options.skip_frames, per_position)
+
+
+def without_flyback(scan_shape: Shape2D) -> Shape2D:
+    """Return the shape of a scan without its last column.
+
+    Raises
+    ------
+    ParameterError
+        If it has no other.
+    """
+    if scan_shape[1] < 2:
         raise ParameterError(
-            f"keep_flyback=False drops the last scan column, and a scan of {options.scan_shape} "
-            "has no other; leave it out"
+            f"keep_flyback=False drops the last scan column, and a scan of {scan_shape} has no "
+            "other; leave it out"
         )
-    kept = columns if options.keep_flyback else columns - 1
-    return FrameOrder((rows, kept), columns, options.skip_frames, per_position)
+    return scan_shape[0], scan_shape[1] - 1
 
 
 def _misfit(path: Path, left: int, needed: int, options: ReaderOptions) -> str:
+    if left < 0:
+        n_frames = left + options.skip_frames
+        return f"{path} holds {n_frames} frames, skip_frames={options.skip_frames}; give less"
     after = f" after skipping {options.skip_frames}" if options.skip_frames else ""
     per_position = options.frames_per_position or 1
     message = (

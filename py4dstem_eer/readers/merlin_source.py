@@ -49,6 +49,10 @@ class MerlinSource:
     def events_per_row(self) -> None:
         """Return None: only reading tells."""
 
+    def file_bytes(self) -> int:
+        """Return the bytes of all files of frames."""
+        return self._acquisition.n_bytes
+
     def missing_patterns(self) -> int:
         """Return the number of scan positions without a frame."""
         frames = self._scan.frames(0, self._scan.order.n_positions)
@@ -63,16 +67,15 @@ class MerlinSource:
         CorruptFileError
             Naming the first frame that cannot be read.
         """
-        rows = range(self.scan_shape[0])[start:stop]
-        first, last = rows.start * self.scan_shape[1], rows.stop * self.scan_shape[1]
-        last = max(first, last)
+        wanted = self._scan.order.positions(start, stop)
+        first, last = wanted.start, wanted.stop
         with FrameReader(self._acquisition) as reader:
             capacity = self._capacity(reader, first, last)
-            assembly = Assembly(last - first, capacity, self.detector_shape)
+            assembly = Assembly(len(wanted), capacity, self.detector_shape)
             for positions in track(self._blocks(first, last), "reading events"):
                 self._add(assembly, reader, self._scan.frames(positions.start, positions.stop))
         return EventStore(
-            (len(rows), self.scan_shape[1]),
+            (len(wanted) // self.scan_shape[1], self.scan_shape[1]),
             self.detector_shape,
             *assembly.lists(),
             metadata=self.metadata,

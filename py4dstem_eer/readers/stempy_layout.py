@@ -17,6 +17,7 @@ import numpy as np
 
 from ..detector import Shape2D
 from ..errors import CorruptFileError, EventRangeError, MissingOptionError, ParameterError
+from .frame_order import without_flyback
 from .options import ReaderOptions
 from .stempy_header import Header
 
@@ -88,7 +89,7 @@ def _arrange_in_order(header: Header, options: ReaderOptions) -> Arrangement:
     if options.skip_frames or not options.keep_flyback:
         numbers = np.arange(options.skip_frames, header.n_frames)
     if not options.keep_flyback:
-        kept = _without_flyback(scan_shape)
+        kept = without_flyback(scan_shape)
         numbers = numbers.reshape(*scan_shape, frames)[:, :-1].ravel()  # type: ignore[union-attr]
         scan_shape = kept
     return Arrangement(scan_shape, numbers, None, frames, np.zeros(0, np.int64))
@@ -152,17 +153,8 @@ def _arrange_by_table(header: Header, options: ReaderOptions) -> Arrangement:
     if not options.keep_flyback:
         outside |= table % scan_shape[1] == scan_shape[1] - 1
         table = table - table // scan_shape[1]
-        scan_shape = _without_flyback(scan_shape)
+        scan_shape = without_flyback(scan_shape)
     return _sorted_by_position(scan_shape, table, outside, options.skip_frames, misplaced)
-
-
-def _without_flyback(scan_shape: Shape2D) -> Shape2D:
-    if scan_shape[1] < 2:
-        raise ParameterError(
-            f"keep_flyback=False drops the last scan column, and a scan of {scan_shape} has no "
-            "other; leave it out"
-        )
-    return scan_shape[0], scan_shape[1] - 1
 
 
 def _sorted_by_position(
