@@ -67,7 +67,8 @@ def _open_any(
     source: Path, kind: str | None, threshold: float | None, options: dict[str, Any]
 ) -> Any:
     """Open events or dense patterns as a cube that stays on the disk."""
-    if kind in (ANY_FORMAT, *format_names()):
+    is_dense_emd = kind == "emd" and detect(source) is None  # py4DSTEM has that name, too
+    if kind in (ANY_FORMAT, *format_names()) and not is_dense_emd:
         if threshold is not None:
             raise ParameterError(
                 f"threshold={threshold} means nothing for {source}: it holds electron events"
@@ -93,6 +94,8 @@ def _outputs(file: Path, output: Path | None, suffix: str) -> tuple[Path, Path]:
     target = output or file.with_name(f"{file.stem}_{suffix}.h5")
     picture = target.with_suffix(".png")
     _check_not_source(file, target, picture)
+    if target.is_dir():
+        raise ParameterError(f"cannot write to {target}: it is a directory; give a file name")
     if not os.access(target.parent, os.W_OK):
         raise ParameterError(f"cannot write into {target.parent}: no such folder, or no permission")
     return target, picture

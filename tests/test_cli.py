@@ -89,6 +89,9 @@ def test_the_file_that_is_read_is_never_written(scan, tmp_path):
     assert "same file" in run("ssb", scan, *known, "--output", scan, fails=True)
     assert "same file" in run("dpc", scan, "--output", scan, fails=True)
     assert scan.read_bytes() == before
+    for command in ("ssb", "dpc"):
+        said = run(command, scan, "--energy", "80e3", "--output", tmp_path, fails=True)
+        assert "is a directory" in said
     picture = tmp_path / "result.png"
     assert "would be the same file" in run("ssb", scan, *known, "--output", picture, fails=True)
     assert not picture.exists()

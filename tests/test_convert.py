@@ -344,6 +344,13 @@ def test_wrong_targets_and_options(tmp_path, name, options, words):
     assert [p.name for p in tmp_path.iterdir()] == ["dense.h5"]
 
 
+def test_a_dense_emd_file_may_be_named(tmp_path):
+    data = counts(largest=3)
+    path, _ = write_dense_emd(tmp_path, data)
+    convert(path, tmp_path / "out.emd", format="emd")
+    np.testing.assert_array_equal(truth(open_events(tmp_path / "out.emd")), data)
+
+
 def test_threshold_means_nothing_for_events(tmp_path):
     SparseDataCube.from_dense(counts(largest=3)).export(tmp_path / "in.h5")
     said = run("convert", tmp_path / "in.h5", tmp_path / "out.h5", "--threshold", "2", fails=True)

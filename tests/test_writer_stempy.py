@@ -140,7 +140,7 @@ def test_metadata_round_trip(tmp_path):
     del metadata["format"], metadata["nothing"]
     assert found == metadata
     write_stempy(tmp_path / "events.h5", store, metadata={})
-    assert "energy" not in open_events(tmp_path / "events.h5").metadata
+    assert not {"energy", "metadata", "user"} & set(open_events(tmp_path / "events.h5").metadata)
 
 
 @pytest.mark.parametrize("value", [object(), np.zeros(10000), [object()], b"x".__class__])

@@ -134,4 +134,5 @@ def _described(file: Any, skip: bool) -> dict[str, Any]:
             if not skip:
                 raise
             warnings.warn(f"{name} of the file is lost: {error}", EventWarning, stacklevel=5)
-    return {**found, **found.get("metadata", {}).pop(OWN_GROUP, {})}
+    own = found.get("metadata", {}).pop(OWN_GROUP, {})
+    return {**{name: items for name, items in found.items() if items}, **own}
