@@ -81,9 +81,9 @@ class Settings:
 
     @property
     def reconstruction(self) -> dict[str, Any]:
-        """Keywords of `EventSSB.reconstruct`: those that are not at their defaults."""
-        named: dict[str, Any] = {}
-        for name in ("sideband", "weighting", "triple_overlap"):
+        """Keywords of `EventSSB.reconstruct`: the weighting, and those not at their defaults."""
+        named: dict[str, Any] = {"weighting": self.weighting}
+        for name in ("sideband", "triple_overlap"):
             if getattr(self, name) != getattr(Settings, name):
                 named[name] = getattr(self, name)
         defocus = 0.0 - self.polar["C10"]
