@@ -11,6 +11,8 @@ pixel_gaps           flat detector indices; in each pattern the first is the ind
 counts               electrons of every stored pixel; absent if each is one
 electrons_per_row    (Rx,) electrons of every scan row
 largest_count        largest of `counts`; 1 if there are none
+checksums            CRC-32 of `pixel_gaps` and of those `counts` that are above one, as uint32:
+                     they tell a file that was written again; absent in earlier files
 acquisition_json     what the original file said beside the events
 layout_version       1
 ==================== ====================================================================
@@ -34,6 +36,7 @@ SCAN_SHAPE, DETECTOR_SHAPE, VERSION = "scan_shape", "detector_shape", "layout_ve
 LENGTHS, GAPS, COUNTS = "entries_per_pattern", "pixel_gaps", "counts"
 ACQUISITION = "acquisition_json"
 ROW_ELECTRONS, LARGEST_COUNT = "electrons_per_row", "largest_count"
+CHECKSUMS = "checksums"
 
 
 def encode_gaps(indptr: np.ndarray, indices: np.ndarray, gaps: np.ndarray) -> None:

@@ -3,6 +3,7 @@
 import tracemalloc
 
 import numpy as np
+import py4DSTEM
 import pytest
 
 from py4dstem_eer import EventStore, SparseDataCube
@@ -112,6 +113,17 @@ def test_large_detectors_need_no_more(change):
     finally:
         tracemalloc.stop()
     assert peak - kept <= ALLOWED * n_bytes
+
+
+def test_little_is_allocated_to_save(small, large, tmp_path):
+    py4DSTEM.save(str(tmp_path / "small.h5"), small)
+    tracemalloc.start()
+    try:
+        py4DSTEM.save(str(tmp_path / "large.h5"), large)
+        kept, peak = tracemalloc.get_traced_memory()
+    finally:
+        tracemalloc.stop()
+    assert peak - kept <= ALLOWED * large.events.nbytes
 
 
 @pytest.mark.parametrize("name", OPERATIONS)
