@@ -438,6 +438,9 @@ def test_test_config_prints_the_settings(capsys):
         ("mask", np.ones((9, 7, 1))),
         ("mask", [[1, 2], [3, 4]]),
         ("mask", None),
+        ("mask", np.where(np.arange(63) == 40, np.nan, 1).reshape(9, 7)),
+        ("mask", np.full((9, 7), np.inf)),
+        ("mask", np.full((9, 7), "a")),
         ("oval", ((1, 2), 3)),
         (None, None),
         ("point", (9, 0)),
@@ -485,6 +488,11 @@ def test_missing_or_impossible_origins_are_calibration_errors():
         sparse.calibration.set_origin(bad)
         with pytest.raises(CalibrationError, match="origin"):
             sparse.get_virtual_image("circle", ((1, 1), 2), shift_center=True, **options)
+
+
+def test_a_mask_may_be_a_list():
+    image = pair()[0].get_virtual_image("mask", np.eye(9, 7).tolist(), verbose=False)
+    np.testing.assert_allclose(image.data, (counts() * np.eye(9, 7)).sum((2, 3)))
 
 
 # binning and cropping

@@ -225,6 +225,7 @@ class EventImages(DataCube):
             raise ParameterError(f"mode is {mode!r}; it must be one of {', '.join(_MODES)}")
         if mode == "mask":
             reductions.check_mask(geometry, self.Qshape)
+            geometry = np.asarray(geometry)
         else:
             self._check_detector_calibration(centered, calibrated)
         try:

@@ -196,12 +196,15 @@ def binned_stack(
     return stack
 
 
-def check_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> None:
-    """Raise ParameterError unless `mask` has the shape of the detector."""
+def check_mask(mask: Any, detector_shape: tuple[int, int]) -> None:
+    """Raise ParameterError unless `mask` has the shape of the detector and finite numbers."""
     if np.shape(mask) != tuple(detector_shape):
         raise ParameterError(
             f"the mask has shape {np.shape(mask)}, the detector has {tuple(detector_shape)}"
         )
+    values = np.asarray(mask)
+    if values.dtype.kind not in "biufc" or not np.isfinite(values).all():
+        raise ParameterError(f"the mask ({values.dtype}) holds something else than finite numbers")
 
 
 def _real_space_weights(weights: np.ndarray, scan_shape: tuple[int, int]) -> np.ndarray:
