@@ -512,3 +512,34 @@ def test_saving_a_reconstruction_says_how_its_results_are_saved(tmp_path, method
     with pytest.raises(ParameterError, match=f"{method} is no data to save; save one result"):
         py4DSTEM.save(str(tmp_path / "out.h5"), made)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("change", ["places", "counts"])
+def test_a_file_that_holds_other_events_of_the_same_number_is_told(path, change):
+    data = np.random.default_rng(0).poisson(0.6, (3, 4, 6, 6))
+    data[0, 0, 1:3, 1] = 2, 3
+    py4DSTEM.save(path, SparseDataCube.from_dense(data))
+    streamed = py4DSTEM.read(path, mem="MEMMAP")
+    same = py4DSTEM.read(path)
+    if change == "places":
+        streamed.swap_Qxy()
+        py4DSTEM.save(path, streamed, mode="o")  # read once more it would be swapped twice
+    else:
+        data[0, 0, 1:3, 1] = 3, 2
+        py4DSTEM.save(path, SparseDataCube.from_dense(data), mode="o")
+    with pytest.raises(CorruptFileError, match="other events than when it was opened"):
+        streamed.get_dp_mean()
+    py4DSTEM.save(path, same, mode="o")
+    streamed = py4DSTEM.read(path, mem="MEMMAP")
+    streamed.get_dp_mean()
+    py4DSTEM.save(path, streamed, mode="o")  # the same events once more, from blocks of a file
+    assert streamed.get_dp_max().data.max() == same.get_dp_max().data.max()
+
+
+def test_files_without_checksums_are_read(saved):
+    with h5py.File(saved, "r+") as file:
+        del file[f"datacube_root/datacube/{EVENTS}/checksums"]
+    streamed = py4DSTEM.read(saved, mem="MEMMAP")
+    assert_same_events(streamed, counts())
+    saved.touch()
+    assert_same_events(streamed, counts())

@@ -145,6 +145,8 @@ class Tables:
         self.detector_shape = _shape(group[layout.DETECTOR_SHAPE][()])
         self.has_counts = layout.COUNTS in group
         self.largest_count = int(group[layout.LARGEST_COUNT][()])
+        stored = group[layout.CHECKSUMS][()] if layout.CHECKSUMS in group else ()
+        self.checksums = tuple(int(n) for n in stored)
         self.row_electrons = group[layout.ROW_ELECTRONS][()].astype(np.int64)
         self.metadata: Mapping[str, Any] = layout.load_acquisition(group[layout.ACQUISITION][()])
         lengths = group[layout.LENGTHS][()].astype(np.int64)
@@ -177,6 +179,7 @@ class Tables:
             and self.has_counts == other.has_counts
             and np.array_equal(self.indptr, other.indptr)
             and np.array_equal(self.row_electrons, other.row_electrons)
+            and self.checksums == other.checksums
         )
 
 
