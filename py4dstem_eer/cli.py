@@ -128,8 +128,8 @@ def convert(source: Path, target: Path, to: str | None, **options: Any) -> None:
 )  # fmt: skip
 @click.option("--sideband", type=click.Choice(["both", "left", "right"]), default="both")
 @click.option(
-    "--weighting", type=click.Choice(["sum", "snr"]), default="sum", show_default=True,
-    help='"snr": least squares, quantitative.',
+    "--weighting", type=click.Choice(["snr", "sum"]),
+    help="snr: least squares; sum: as py4DSTEM.  [default: snr, and sum for one sideband]",
 )  # fmt: skip
 @_calibration_options
 @_reader_options

@@ -108,7 +108,7 @@ def run_ssb(
     semiangle_cutoff: float | None = None,
     detector_size: int = 18,
     sideband: str = "both",
-    weighting: str = "sum",
+    weighting: str | None = None,
     energy: float | None = None,
     device: str = "cpu",
     output: Path | None = None,

@@ -84,6 +84,6 @@ class Reader(Protocol):
             If the file is not of this format.
         CorruptFileError, EventRangeError
             If it is damaged, naming the file and the frame; with errors="skip", only if nothing of
-            it can be told. Frames that are dropped are counted in ``metadata["skipped_frames"]``
+            it can be told. What is dropped is counted, frames in ``metadata["skipped_frames"]``,
             and in an `EventWarning`.
         """

@@ -116,7 +116,7 @@ def _has_lines(index: Index, options: ReaderOptions) -> bool:
     others = {mark: len(times) for mark, times in index.edges.items() if len(times)}
     if others:
         found = ", ".join(f"{n} of {mark}" for mark, n in others.items())
-        raise ParameterError(
+        raise MissingOptionError(
             f"{index.path} has no edges of {' or '.join(wanted)}, but {found}; say which begin and "
             "end a scan line, line_start= and line_end=, or line_start=None to go by the clock"
         )
