@@ -323,6 +323,9 @@ def test_a_profile_is_the_image_along_the_line(explorer):
     wanted = ndimage.map_coordinates(image, [[3.0], [3.5]], order=1)
     middle = explorer.profile(image).values
     assert middle[len(middle) // 2] == pytest.approx(wanted[0], abs=0.2 * np.ptp(image))
+    explorer.open_tab("FFT")
+    assert explorer.profile(image) is None
+    explorer.open_tab("phase")
     explorer.set_line(None)
     assert explorer.profile(image) is None
 

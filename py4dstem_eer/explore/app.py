@@ -26,10 +26,10 @@ _HOST = "127.0.0.1"
 _KERNEL = "py4dstem-eer"
 _NEEDED = ("voila", "anywidget", "ipykernel")
 #: Others may ask for another Jupyter than Voilà's, and take time to load.
-_EXTENSIONS = [
+_EXTENSIONS = (
     *("@voila-dashboards/widgets-manager7", "@voila-dashboards/widgets-manager8"),
     *("@jupyter-widgets/jupyterlab-manager", "anywidget"),
-]
+)
 #: [s] a server may take to start, and to end.
 _STARTING, _ENDING = 120.0, 20.0
 
@@ -106,7 +106,7 @@ def _voila(code: str, port: int, token: str) -> Iterator[subprocess.Popen]:
             *(sys.executable, "-m", "voila", str(notebook), "--no-browser", "--template=panel"),
             *(f"--port={port}", f"--Voila.ip={_HOST}", "--Voila.port_retries=0"),
             *(f"--token={token}", "--VoilaConfiguration.allow_theme_override=YES"),
-            f"--VoilaConfiguration.extension_allowlist={_EXTENSIONS}",
+            *(f"--VoilaConfiguration.extension_allowlist={name}" for name in _EXTENSIONS),
         ]
         log = folder / "server.log"
         with log.open("w") as out:

@@ -201,8 +201,10 @@ class Explorer:
         self.line = ends
 
     def profile(self, image: np.ndarray) -> Profile | None:
-        """Return the image along the line, if there is one."""
-        return None if self.line is None else pictures.line_profile(image, self.line)
+        """Return the image along the line, if there is one; a power spectrum has none."""
+        if self.line is None or self.tab == "FFT":
+            return None
+        return pictures.line_profile(image, self.line)
 
     def power(self) -> np.ndarray:
         """Return the power of all scan frequencies, Q = 0 in the middle, (Rx, Ry)."""

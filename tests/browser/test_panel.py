@@ -314,7 +314,8 @@ def test_two_tabs_do_not_disturb_each_other(browser, command, in_voila):
 
 def kernels_of(process):
     below = psutil.Process(process.pid).children(recursive=True)
-    return [p for p in below if "ipykernel_launcher" in " ".join(p.cmdline())]
+    alive = [p for p in below if p.status() != psutil.STATUS_ZOMBIE]
+    return [p for p in alive if "ipykernel_launcher" in " ".join(p.cmdline())]
 
 
 def ask(url, method="GET"):

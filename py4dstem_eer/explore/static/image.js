@@ -1,6 +1,8 @@
 // The right area's image: zoom that stays, scale bar, colour bar, profile.
 
-const TALLEST = 640;
+const SHORTEST = 420;
+const AROUND = 230;  // [px] of the window's height that the image leaves to the rest
+const PLOT_HEIGHT = 116;
 const FARTHEST_ZOOM = 64;
 
 class ImageView {
@@ -33,7 +35,7 @@ class ImageView {
     canvas.addEventListener("pointermove", (event) => this.move(event));
     canvas.addEventListener("pointerup", (event) => this.release(event));
     canvas.addEventListener("pointerleave", () => { this.readout.textContent = ""; });
-    canvas.addEventListener("dblclick", () => (this.tool === "move" ? this.fit() : this.setLine(null)));
+    canvas.addEventListener("dblclick", () => (this.measuring ? this.setLine(null) : this.fit()));
     this.observer = new ResizeObserver(() => this.resize());
     this.observer.observe(this.root);
   }
@@ -56,6 +58,7 @@ class ImageView {
     this.table = table;
     if (other) Object.assign(this, { zoom: 1, middle: null });
     paintLevels(this.source, levels, meta.shape, table);
+    this.canvas.classList.toggle("measuring", this.measuring);
     if (other) this.resize();
     this.draw();
     this.drawBar();
@@ -67,7 +70,8 @@ class ImageView {
     const [rows, columns] = this.meta.shape;
     const [tall, wide] = [rows * this.meta.pixel[0], columns * this.meta.pixel[1]];
     const room = Math.max(this.root.clientWidth - 78, 120);
-    this.width = Math.min(room, (TALLEST * wide) / tall);
+    const height = Math.max(SHORTEST, window.innerHeight - AROUND - (this.profile ? PLOT_HEIGHT : 0));
+    this.width = Math.min(room, (height * wide) / tall);
     this.height = (this.width * tall) / wide;
     this.draw();
     this.drawBar();
@@ -109,7 +113,11 @@ class ImageView {
 
   setTool(tool) {
     this.tool = tool;
-    this.canvas.classList.toggle("measuring", tool === "profile");
+    this.canvas.classList.toggle("measuring", this.measuring);
+  }
+
+  get measuring() {
+    return this.tool === "profile" && !this.meta?.fourier;
   }
 
   grab(event) {
@@ -129,7 +137,7 @@ class ImageView {
     this.report(event);
     if (!this.grabbed) return;
     const { x, y, middle, start } = this.grabbed;
-    if (this.tool === "profile") {
+    if (this.measuring) {
       const end = this.inside(this.toImage(event.offsetX, event.offsetY));
       if (Math.hypot(event.offsetX - x, event.offsetY - y) > 3) this.setLine([...start, ...end]);
     } else {
@@ -140,6 +148,7 @@ class ImageView {
 
   release() {
     this.grabbed = null;
+    this.resize();
   }
 
   setLine(line) {
@@ -180,18 +189,18 @@ class ImageView {
   drawAperture(context) {
     const [rows, columns] = this.meta.shape;
     const [x, y] = this.toCanvas(rows >> 1, columns >> 1);
-    context.strokeStyle = "rgba(255, 255, 255, 0.75)";
-    context.setLineDash([4, 4]);
     for (const part of [1, 2]) {
+      context.setLineDash([5, 5]);
+      context.strokeStyle = "rgba(255, 255, 255, 0.85)";
       const radius = part * this.meta.aperture;
       const rx = ((radius / this.meta.pixel[1]) * this.width * this.zoom) / columns;
       const ry = ((radius / this.meta.pixel[0]) * this.height * this.zoom) / rows;
       context.beginPath();
       context.ellipse(x, y, rx, ry, 0, 0, 2 * Math.PI);
       context.stroke();
+      context.setLineDash([]);
       outlined(context, part === 1 ? "α" : "2α", x + rx * 0.71 + 3, y - ry * 0.71 - 3);
     }
-    context.setLineDash([]);
   }
 
   drawLine(context) {
@@ -249,14 +258,16 @@ class ImageView {
   showProfile(profile, values) {
     if (!profile) this.line = null;
     else if (!this.grabbed) this.line = profile.line;
+    const other = Boolean(profile) !== Boolean(this.profile);
     this.profile = profile && { ...profile, values };
     this.plot.hidden = !profile;
-    this.drawProfile();
+    if (other && !this.grabbed) this.resize();
+    else this.drawProfile();
   }
 
   drawProfile() {
     if (!this.profile || !this.width) return;
-    const [wide, tall, left, bottom, top] = [this.width + 50, 116, 52, 30, 8];
+    const [wide, tall, left, bottom, top] = [this.width + 50, PLOT_HEIGHT, 52, 30, 8];
     const context = sharpContext(this.plot, wide, tall);
     const style = getComputedStyle(this.root);
     const { values, line } = this.profile;
