@@ -94,6 +94,19 @@ def set_extremes(data, rng, donors):
     return data
 
 
+def set_sizes(data, rng, donors):
+    """Replace a whole number that may be a size or a place: small, at a multiple of its width."""
+    width = int(rng.choice((4, 8)))
+    numbers = np.frombuffer(data[: len(data) // width * width], f"<u{width}")
+    found = np.flatnonzero((numbers > 0) & (numbers <= 2 * len(data)))
+    if len(found) == 0:
+        return set_extremes(data, rng, donors)
+    for at in found[rng.integers(0, len(found), rng.integers(1, 3))] * width:
+        value = 2 ** int(rng.integers(8 * width)) - int(rng.integers(2))
+        data[at : at + width] = value.to_bytes(width, "little")
+    return data
+
+
 def set_numbers(data, rng, donors):
     """Replace a number that is written as text."""
     found = list(_NUMBERS.finditer(data[:_HEAD_BYTES]))
@@ -148,6 +161,7 @@ KINDS = (
     flip_bits,
     set_extremes,
     set_extremes,
+    set_sizes,
     set_numbers,
     splice,
     paste,

@@ -16,12 +16,16 @@ With atheris installed, `tests/fuzz_atheris.py` looks for damage by the lines of
 
 from __future__ import annotations
 
+import io
 import os
+import re
+import struct
 import sys
 import warnings
 
 import fuzz_worker
 import fuzzing
+import h5py
 import numpy as np
 import pytest
 from format_examples import EXAMPLES, VARIANTS
@@ -77,6 +81,63 @@ def test_damage_differs_and_comes_again(name, tmp_path):
     assert len({tuple(sorted(files.items())) for files, _ in done}) > 250
     words = {word for _, damage in done for word in damage.split()}
     assert {kind.__name__ for kind in fuzzing.KINDS} <= words
+
+
+# damage that was found
+
+
+def huge_heaps(data):
+    """Local heaps of 2 GB, in a file that says it is long enough: HDF5 asked for all of it."""
+    at = data.find(b"HEAP")
+    while at >= 0:
+        data[at + 8 : at + 16] = (2**31).to_bytes(8, "little")
+        at = data.find(b"HEAP", at + 4)
+    data[40:48] = (2**40).to_bytes(8, "little")
+
+
+def wrong_row(data):
+    """Electrons of a scan row that are not those of its events: they were believed."""
+    with h5py.File(io.BytesIO(bytes(data))) as file:
+        dataset = file["tree/metadatabundle/electron_events/electrons_per_row"]
+        at, rows = dataset.id.get_offset(), dataset[()]
+    data[at : at + rows.nbytes] = np.add(rows, [1, 0, 0, -1, 0]).tobytes()
+
+
+def short_chunk(data):
+    """A chunk of 3 bytes with a checksum of 4: HDF5 crashed on it."""
+    with h5py.File(io.BytesIO(bytes(data))) as file:
+        lengths = file["tree/metadatabundle/electron_events/entries_per_pattern"]
+        size = lengths.id.get_chunk_info(0).size
+    at = data.index(struct.pack("<IIQQ", size, 0, 0, 0))  # as the B-tree lists it
+    data[at : at + 4] = (3).to_bytes(4, "little")
+
+
+def whole(data):
+    pass
+
+
+@pytest.mark.parametrize(
+    ("name", "damage", "error"),
+    [
+        ("emd", whole, None),
+        ("stempy", huge_heaps, "beyond the end of the file"),
+        ("emd", huge_heaps, "beyond the end of the file"),
+        ("emd", wrong_row, "electrons, .* are listed"),
+        ("emd", short_chunk, "entries_per_pattern of shape .* cannot be in a file"),
+    ],
+)
+def test_damage_that_was_not_stood(name, damage, error, tmp_path):
+    sample = fuzzing.load_sample(name, tmp_path / "sample")
+    fuzzing.check_whole(sample, tmp_path)
+    data = bytearray(sample.files[sample.main])
+    damage(data)
+    files = {sample.main: bytes(data)}
+    fuzzing.write_files(files, tmp_path / "damaged")
+    loaded = fuzzing.check_files(sample, files, tmp_path / "damaged")
+    if error is None:
+        assert loaded.error is None
+    else:
+        assert re.search(error, str(loaded.error))
 
 
 # what the rules are worth

@@ -11,15 +11,19 @@ import numpy as np
 
 from .. import event_layout as layout
 from ..errors import CorruptFileError, EventError, FormatError
-from ..event_lists import count_dtype, index_dtype, smallest_counts
+from ..event_lists import count_dtype, electrons_per_pattern, index_dtype, smallest_counts
 from ..events import EventStore
-from .hdf5 import DAMAGE, opened, stored_end, superblock_position
+from .hdf5 import DAMAGE, check_storage, opened, stored_end, superblock_position
 from .options import ReaderOptions
 
 NAME = "emd"
 USES = frozenset({"keep_flyback"})
 EXTENSIONS: frozenset[str] = frozenset()
 _BUNDLE = "metadatabundle"
+_NEEDED = frozenset(
+    {layout.VERSION, layout.SCAN_SHAPE, layout.DETECTOR_SHAPE, layout.LENGTHS, layout.GAPS}
+    | {layout.ACQUISITION, layout.ROW_ELECTRONS, layout.LARGEST_COUNT}
+)
 
 
 def recognises(path: Path) -> bool:
@@ -59,7 +63,7 @@ def _pixel_sizes(root: Any) -> dict[str, Any]:
 
 def group_source(path: Path, group: Any, keep_flyback: bool = True) -> EmdSource:
     """Return a source that reads an open group again whenever events are wanted."""
-    tables = _read_tables(group, f"{path}:{group.name}")
+    tables = _read_tables(group, path)
     return EmdSource(path, group.name, tables, keep_flyback)
 
 
@@ -122,7 +126,7 @@ class EmdSource:
     def _check_unchanged(self, file: Any) -> None:
         """Raise CorruptFileError unless a file that was written again holds the same patterns."""
         same = self.group_name in file and self._tables.fit(
-            _read_tables(file[self.group_name], self._tables.where)
+            _read_tables(file[self.group_name], self.path)
         )
         if not same:
             raise CorruptFileError(
@@ -133,8 +137,11 @@ class EmdSource:
 class Tables:
     """What an event group says beside the events themselves."""
 
-    def __init__(self, group: Any, where: str) -> None:
-        self.where = where
+    def __init__(self, group: Any, path: Path) -> None:
+        self.where = f"{path}:{group.name}"
+        where = self.where
+        for name in (_NEEDED | {layout.COUNTS}) & set(group):
+            check_storage(group[name], path)
         version = int(group[layout.VERSION][()])
         if version != layout.LAYOUT_VERSION:
             raise FormatError(
@@ -185,7 +192,7 @@ class Tables:
 
 def read_store(group: Any) -> EventStore:
     """Return all events of a group laid out as in `event_layout`, in memory."""
-    tables = _read_tables(group, f"{group.file.filename}:{group.name}")
+    tables = _read_tables(group, Path(group.file.filename))
     with _damage_named(tables.where):
         return read_rows(group, tables, 0, tables.scan_shape[0])
 
@@ -220,17 +227,22 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
         )
     counts = smallest_counts(counts)
     shape = (stop - start, columns)
+    electrons = electrons_per_pattern(indptr, counts).reshape(shape).sum(axis=1)
+    if not np.array_equal(electrons, tables.row_electrons[start:stop]):
+        raise CorruptFileError(
+            f"{tables.where}: scan rows {start} to {stop - 1} have {electrons.sum()} electrons, "
+            f"{tables.row_electrons[start:stop].sum()} are listed for them; the list is damaged"
+        )
     return EventStore(shape, tables.detector_shape, indptr, indices, counts, tables.metadata)
 
 
-def _read_tables(group: Any, where: str) -> Tables:
-    missing = {layout.VERSION, layout.SCAN_SHAPE, layout.DETECTOR_SHAPE} - set(group)
-    missing |= {layout.LENGTHS, layout.GAPS, layout.ACQUISITION} - set(group)
-    missing |= {layout.ROW_ELECTRONS, layout.LARGEST_COUNT} - set(group)
+def _read_tables(group: Any, path: Path) -> Tables:
+    where = f"{path}:{group.name}"
+    missing = _NEEDED - set(group)
     if missing:
         raise CorruptFileError(f"{where}: the events lack {', '.join(sorted(missing))}")
     with _damage_named(where):
-        return Tables(group, where)
+        return Tables(group, path)
 
 
 @contextlib.contextmanager

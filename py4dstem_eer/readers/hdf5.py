@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import io
+import math
 import os
 import re
 import zlib
@@ -20,6 +21,10 @@ SIGNATURE = b"\x89HDF\r\n\x1a\n"
 
 #: HDF5's numbers of its own filters that it allows for lists.
 DEFLATE, SHUFFLE = 1, 2
+_FLETCHER32, _LZF = 3, 32000
+_CHECKSUM_BYTES = 4
+# deflate makes data at most about 1000 times smaller
+BEST_COMPRESSION = 1100
 
 #: What h5py raises on damaged files, depending on where the damage is.
 DAMAGE = (
@@ -34,6 +39,9 @@ DAMAGE = (
 )
 
 _WITH_UNIT = re.compile(r"(.+) \(([^()]+)\)$")
+
+# what HDF5 may ask for at once beyond the end of the file; a table of lists is read in pieces
+_MOST_MISSING = 2**24
 
 # where the superblock keeps the end of the file, for each of its versions
 _END_POSITION = {0: 40, 1: 44, 2: 28, 3: 28}
@@ -137,6 +145,49 @@ def plain(value: Any) -> Any:
     return value if isinstance(value, (str, int, float, bool, complex, list, tuple)) else None
 
 
+def check_storage(dataset: Any, path: Path) -> None:
+    """Refuse a dataset that HDF5 takes too much memory for, or crashes on, when it is read.
+
+    HDF5 takes the size that a dataset has in its header, and reads chunks without asking whether
+    there is room for the checksum in them.
+
+    Raises
+    ------
+    CorruptFileError
+        If it is larger than its file can hold, or stored as HDF5 cannot have stored it.
+    """
+    if not hasattr(dataset, "chunks"):
+        raise CorruptFileError(f"{path}: {dataset.name} is no array; the file is damaged")
+    file_bytes = path.stat().st_size
+    n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
+    if dataset.chunks is None:
+        end = max(n_bytes, (dataset.id.get_offset() or 0) + dataset.id.get_storage_size())
+        fits = end <= file_bytes
+    else:
+        fits = n_bytes <= BEST_COMPRESSION * dataset.id.get_storage_size()
+        fits = fits and _sound_chunks(dataset, file_bytes)
+    if not fits:
+        raise CorruptFileError(
+            f"{path}: {dataset.name} of shape {dataset.shape} cannot be in a file of {file_bytes} "
+            "bytes as it is stored; the file is damaged"
+        )
+
+
+def _sound_chunks(dataset: Any, file_bytes: int) -> bool:
+    """Return whether all chunks are in the file, and have room for what the filters need."""
+    plist = dataset.id.get_create_plist()
+    filters = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
+    least = _CHECKSUM_BYTES if _FLETCHER32 in filters else 0
+    sound = [set(filters) <= {DEFLATE, SHUFFLE, _FLETCHER32, _LZF}]
+
+    def look(chunk: Any) -> None:
+        inside = chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= file_bytes
+        sound.append(inside and chunk.size >= least)
+
+    dataset.id.chunk_iter(look)
+    return all(sound)
+
+
 def raw_elements(dataset: Any, path: Path, element_bytes: int) -> np.ndarray | None:
     """Return the elements of a one-dimensional dataset as they are in the file.
 
@@ -230,11 +281,14 @@ class _GuardedFile(io.RawIOBase):
     """What HDF5 reads from: a file with zeros where its end is missing, and no unsound heap.
 
     HDF5 hangs or reads beyond its buffers on heap collections whose objects do not fill them
-    properly, so that such a collection is an error before HDF5 sees it.
+    properly, so that such a collection is an error before HDF5 sees it. HDF5 takes any size it
+    finds for the memory it reads into, if the file is as long as that; where the superblock says
+    so and the file is not, that memory must not be filled.
     """
 
     def __init__(self, path: Path, end: int) -> None:
         self._file: BinaryIO = path.open("rb")
+        self._true_end = os.fstat(self._file.fileno()).st_size
         self._end = end
         self._at = 0
 
@@ -259,6 +313,9 @@ class _GuardedFile(io.RawIOBase):
     def readinto(self, buffer: Any) -> int:
         view = memoryview(buffer).cast("B")
         count = max(0, min(len(view), self._end - self._at))
+        lacking = self._at + count - self._true_end
+        if lacking > _MOST_MISSING:
+            raise OSError(f"{lacking} bytes that are asked for lie beyond the end of the file")
         self._file.seek(self._at)
         kept = self._file.readinto(view[:count])  # type: ignore[attr-defined]
         view[kept:count] = bytes(count - kept)

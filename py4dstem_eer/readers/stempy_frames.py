@@ -22,8 +22,6 @@ Room = Callable[[int], np.ndarray]
 Read = Callable[[int, int, Room], tuple[np.ndarray, np.ndarray]]
 
 _NO_EVENTS = np.zeros(0, np.uint32)
-# deflate makes data at most about 1000 times smaller
-_BEST_COMPRESSION = 1100
 
 
 class Frames(Protocol):
@@ -209,7 +207,7 @@ def check_allocated(file: Any, path: Path) -> None:
             f"{path}: its header promises {n_frames} frames, but not all were written, from frame "
             f"{min(chunks, n_frames)}; was it interrupted?"
         )
-    room = file_bytes * (1 if frames.chunks is None else _BEST_COMPRESSION)
+    room = file_bytes * (1 if frames.chunks is None else hdf5.BEST_COMPRESSION)
     if n_frames * 12 > room:  # the least that a reference takes
         raise CorruptFileError(
             f"{path}: its header promises {n_frames} frames, more than a file of {file_bytes} "

@@ -143,6 +143,8 @@ def _position_table(positions: Any, n_frames: int, path: Path) -> np.ndarray:
             f"{path}: its header promises {n_frames} scan positions, more than the file can hold"
         )
     _check_inside(positions, path)
+    if positions.chunks is not None:
+        hdf5.check_storage(positions, path)
     return positions[()].astype(np.int64)
 
 
