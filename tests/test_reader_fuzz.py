@@ -112,6 +112,14 @@ def short_chunk(data):
     data[at : at + 4] = (3).to_bytes(4, "little")
 
 
+def long_text(data):
+    """A text of 256 MB: HDF5 took memory for it before it looked where it should be."""
+    with h5py.File(io.BytesIO(bytes(data))) as file:
+        text = file["tree/metadatabundle/electron_events/acquisition_json"]
+        at = text.id.get_offset()
+    data[at : at + 4] = (2**28).to_bytes(4, "little")
+
+
 def whole(data):
     pass
 
@@ -123,6 +131,7 @@ def whole(data):
         ("stempy", huge_heaps, "beyond the end of the file"),
         ("emd", huge_heaps, "beyond the end of the file"),
         ("emd", wrong_row, "electrons, .* are listed"),
+        ("emd", long_text, r"acquisition_json of shape \(\) cannot be in a file"),
         ("emd", short_chunk, "entries_per_pattern of shape .* cannot be in a file"),
     ],
 )

@@ -162,7 +162,7 @@ def check_storage(dataset: Any, path: Path) -> None:
     n_bytes = math.prod(dataset.shape) * dataset.dtype.itemsize
     if dataset.chunks is None:
         end = max(n_bytes, (dataset.id.get_offset() or 0) + dataset.id.get_storage_size())
-        fits = end <= file_bytes
+        fits = end <= file_bytes and _longest_list(dataset, path) <= file_bytes
     else:
         fits = n_bytes <= BEST_COMPRESSION * dataset.id.get_storage_size()
         fits = fits and _sound_chunks(dataset, file_bytes)
@@ -171,6 +171,17 @@ def check_storage(dataset: Any, path: Path) -> None:
             f"{path}: {dataset.name} of shape {dataset.shape} cannot be in a file of {file_bytes} "
             "bytes as it is stored; the file is damaged"
         )
+
+
+def _longest_list(dataset: Any, path: Path) -> int:
+    """Return the length of the longest text or list in a contiguous dataset of them, or 0."""
+    n_elements = math.prod(dataset.shape)
+    offset = dataset.id.get_offset()
+    if dataset.dtype.kind != "O" or offset is None or n_elements == 0:
+        return 0
+    words = dataset.id.get_storage_size() // n_elements // 4
+    references = np.fromfile(path, "<u4", n_elements * words, offset=offset)
+    return int(references[::words].max())
 
 
 def _sound_chunks(dataset: Any, file_bytes: int) -> bool:
