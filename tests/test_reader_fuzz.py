@@ -16,6 +16,7 @@ With atheris installed, `tests/fuzz_atheris.py` looks for damage by the lines of
 
 from __future__ import annotations
 
+import faulthandler
 import io
 import os
 import re
@@ -120,6 +121,12 @@ def long_text(data):
     data[at : at + 4] = (2**28).to_bytes(4, "little")
 
 
+def larger_collection(data):
+    """A heap collection that goes on where there is none: HDF5 hung on its second part."""
+    at = data.index(b"GCOL")
+    data[at + 8 : at + 16] = (8191).to_bytes(8, "little")
+
+
 def whole(data):
     pass
 
@@ -131,6 +138,7 @@ def whole(data):
         ("stempy", huge_heaps, "beyond the end of the file"),
         ("emd", huge_heaps, "beyond the end of the file"),
         ("emd", wrong_row, "electrons, .* are listed"),
+        ("emd", larger_collection, "heap collection at byte .* is damaged"),
         ("emd", long_text, r"acquisition_json of shape \(\) cannot be in a file"),
         ("emd", short_chunk, "entries_per_pattern of shape .* cannot be in a file"),
     ],
@@ -142,7 +150,9 @@ def test_damage_that_was_not_stood(name, damage, error, tmp_path):
     damage(data)
     files = {sample.main: bytes(data)}
     fuzzing.write_files(files, tmp_path / "damaged")
+    faulthandler.dump_traceback_later(fuzz_worker.CASE_SECONDS, exit=True)
     loaded = fuzzing.check_files(sample, files, tmp_path / "damaged")
+    faulthandler.cancel_dump_traceback_later()
     if error is None:
         assert loaded.error is None
     else:

@@ -330,7 +330,18 @@ class _GuardedFile(io.RawIOBase):
         self._file.seek(self._at)
         kept = self._file.readinto(view[:count])  # type: ignore[attr-defined]
         view[kept:count] = bytes(count - kept)
-        if view[:4] == b"GCOL" and not is_sound_collection(np.frombuffer(view, np.uint8)):
-            raise OSError(f"the heap collection at byte {self._at} is damaged")
+        if view[:4] == b"GCOL":
+            self._check_collection(view)
         self._at += count
         return count
+
+    def _check_collection(self, view: memoryview) -> None:
+        """Raise OSError if the heap collection that begins in `view` is damaged."""
+        size = max(len(view), int.from_bytes(view[8:16], "little"))
+        sound = size <= max(len(view), self._true_end - self._at)
+        if sound:  # HDF5 reads the rest of a larger one later, and must not find it damaged then
+            self._file.seek(self._at)
+            whole = view if size == len(view) else self._file.read(size)
+            sound = is_sound_collection(np.frombuffer(whole, np.uint8))
+        if not sound:
+            raise OSError(f"the heap collection at byte {self._at} is damaged")
