@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import mmap
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from concurrent.futures import ThreadPoolExecutor
 from typing import Any, Protocol
 
 import numpy as np
@@ -164,9 +165,13 @@ class StreamedEventStore(EventStore):
         return self._source.read_rows(start, stop)
 
     def blocks(self) -> Iterator[tuple[int, EventStore]]:
-        """Iterate over (first scan row, events in memory) in blocks of bounded size."""
-        for start, stop in self._row_ranges():
-            yield start, self.read_rows(start, stop)
+        """Iterate over (first scan row, events in memory) in blocks of bounded size.
+
+        While the caller works on a block, the next one is read: two are in memory at a time.
+        """
+        ranges = self._row_ranges()
+        starts = (start for start, _ in ranges)
+        return zip(starts, _read_ahead(self.read_rows, ranges), strict=True)
 
     def _row_ranges(self) -> list[tuple[int, int]]:
         per_row = self.entries_per_row()
@@ -217,6 +222,22 @@ class StreamedEventStore(EventStore):
         store = StreamedEventStore(source)
         store._metadata = dict(self.metadata)
         return store
+
+
+def _read_ahead(
+    read: Callable[[int, int], EventStore], ranges: list[tuple[int, int]]
+) -> Iterator[EventStore]:
+    """Iterate over what `read` gives for each of `ranges`, one read ahead of the caller."""
+    if len(ranges) == 1:
+        yield read(*ranges[0])
+        return
+    with ThreadPoolExecutor(1, thread_name_prefix="py4dstem_eer_reader") as reader:
+        upcoming = reader.submit(read, *ranges[0])
+        for following in ranges[1:]:
+            block = upcoming.result()
+            upcoming = reader.submit(read, *following)
+            yield block
+        yield upcoming.result()
 
 
 def _copied(store: EventStore) -> EventStore:
