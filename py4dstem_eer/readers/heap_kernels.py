@@ -78,16 +78,17 @@ def _load(buffer, at, n_bytes):
 def _copy_list(buffer, words, at, length, out, start, n_pixels):
     """Copy one list and return its fault code."""
     largest = np.uint32(0)
+    copy = out[start : start + length]
     if at % 4 == 0:
+        items = words[at // 4 : at // 4 + length]  # views vectorise, see `event_lists`
         for k in range(length):
-            value = words[at // 4 + k]
-            largest = max(largest, value)
-            out[start + k] = value
+            largest = max(largest, items[k])
+            copy[k] = items[k]
     else:
         for k in range(length):
             value = np.uint32(_load(buffer, at + 4 * k, 4))
             largest = max(largest, value)
-            out[start + k] = value
+            copy[k] = value
     return 0 if largest < n_pixels else OUT_OF_RANGE
 
 
