@@ -94,6 +94,16 @@ def test_sums_and_maxima(device, largest):
     np.testing.assert_array_equal(reductions.largest_per_position(store, device), data.max((2, 3)))
 
 
+@pytest.mark.parametrize("most", [255, 256, 257, 513, 1030])
+def test_sum_of_patterns_in_which_every_hit_is_one_electron(most):
+    hits = np.array([[0, 1, most - 1], [most, most // 2, 255]])
+    data = (np.arange(2 * most)[:, None, None] < hits).reshape(2, most, *hits.shape)
+    store = EventStore.from_dense(data)
+    assert store.counts is None
+    np.testing.assert_array_equal(reductions.pattern_sum(store), hits)
+    np.testing.assert_array_equal(reductions.pattern_sum(Split(store, [1])), hits)
+
+
 @pytest.mark.parametrize("kind", WEIGHTS)
 def test_weighted_sums(device, kind):
     data, weights = counts(), WEIGHTS[kind]

@@ -31,6 +31,16 @@ def _add_patterns(i, bounds, indptr, indices, counts, weights, sums):
 
 
 @kernel
+def _tally_patterns(i, bounds, indptr, indices, counted, turns):
+    """Count entries of one electron in bytes, and how often each byte began again at zero."""
+    for index in indices[indptr[bounds[i]] : indptr[bounds[i + 1]]]:
+        count = np.uint8(counted[i, index] + 1)
+        counted[i, index] = count
+        if count == 0:
+            turns[i, index] += 1
+
+
+@kernel
 def _maximise_patterns(i, bounds, indptr, indices, counts, largest):
     for p in range(bounds[i], bounds[i + 1]):
         for e in range(indptr[p], indptr[p + 1]):
@@ -226,10 +236,25 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
     if where.name == "gpu":
         total = scattered_sum(lists_on(block, where), math.prod(block.detector_shape), None, where)
         return where.asnumpy(total).astype(np.int64)
+    if block.counts is None:
+        return _tallied_sum(block)
     # no pixel can have more than all electrons; half the accumulator stays in the cache
     dtype = np.uint32 if block.n_events <= np.iinfo(np.uint32).max else np.int64
     no_weights = (np.zeros(0, dtype),)
     return reduce_patterns(block, _add_patterns, no_weights, dtype).sum(0, dtype=np.int64)
+
+
+def _tallied_sum(block: EventStore) -> np.ndarray:
+    """Return the sum of patterns without counts, in bytes that stay in the cache of a core."""
+    bounds = equal_parts(block)
+    shape = (len(bounds) - 1, math.prod(block.detector_shape))
+    counted, turns = np.zeros(shape, np.uint8), np.zeros(shape, np.uint32)
+    _tally_patterns.on_cpu(shape[0], bounds, block.indptr, block.indices, counted, turns)
+    total = np.sum(turns, 0, np.int64)
+    total <<= 8
+    for part in counted:
+        total += part
+    return total
 
 
 def _weighted_block_sum(block: EventStore, weights: np.ndarray, where: Device) -> np.ndarray:
