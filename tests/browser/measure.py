@@ -116,11 +116,12 @@ def main(say=lambda text: sys.stdout.write(text + "\n")):
             executable_path=servers.chromium(),
             args=["--no-sandbox", "--enable-precise-memory-info"],
         )
-        with servers.lab(folder) as address:
+        with servers.jupyter("lab", folder) as address:
             for side in arguments.sides:
                 page = browser.new_page(viewport={"width": 1600, "height": 1000})
                 page.set_default_timeout(600_000)
-                servers.open_in_lab(page, address, f"{side}.ipynb")
+                servers.open_notebook(page, "lab", address, f"{side}.ipynb")
+                servers.run_first_cell(page)
                 say(f"load of the machine: {os.getloadavg()[0]:.1f} on {os.cpu_count()} cores")
                 measure(page, side, arguments.updates if side == min(arguments.sides) else 0, say)
                 page.close()

@@ -1,4 +1,4 @@
-"""JupyterLab and the `explore` command on free local ports, and Debian's Chromium."""
+"""JupyterLab, Notebook 7 and the `explore` command on free local ports, and a Chromium."""
 
 from __future__ import annotations
 
@@ -23,6 +23,8 @@ import py4dstem_eer
 PACKAGE = Path(py4dstem_eer.__file__).parents[1]
 BROWSERS = ("chromium", "chromium-browser", "google-chrome")
 TOKEN = "panel-test"
+#: The module of an application, and where it shows a notebook.
+APPLICATIONS = {"lab": ("jupyterlab", "doc/tree"), "notebook": ("notebook", "notebooks")}
 
 
 def chromium():
@@ -98,11 +100,11 @@ def _wait_for(url, process, log, seconds):
     raise RuntimeError(f"no answer from {url}:\n{log.read_text()[-3000:]}")
 
 
-def lab(folder: Path):
-    """Start JupyterLab; the notebook x.ipynb is at /doc/tree/x.ipynb?token=…"""
+def jupyter(application: str, folder: Path):
+    """Start one of `APPLICATIONS` in a folder with notebooks."""
     port = free_port()
     command = [
-        *(sys.executable, "-m", "jupyterlab", "--no-browser", "--allow-root"),
+        *(sys.executable, "-m", APPLICATIONS[application][0], "--no-browser", "--allow-root"),
         *(f"--port={port}", "--ServerApp.port_retries=0", f"--IdentityProvider.token={TOKEN}"),
         *("--LabApp.extension_manager=readonly", "--LabApp.news_url=None"),
         "--LabApp.check_for_updates_class=jupyterlab.NeverCheckForUpdate",
@@ -129,10 +131,15 @@ def exploring(folder: Path, *arguments):
             raise
 
 
-def open_in_lab(page, address, name):
-    """Open a notebook in JupyterLab's simple mode and run its first cell."""
-    page.goto(f"{address}/doc/tree/{name}?token={TOKEN}")
+def open_notebook(page, application, address, name):
+    """Open a notebook by itself in one of `APPLICATIONS`, up to its kernel."""
+    page.goto(f"{address}/{APPLICATIONS[application][1]}/{name}?token={TOKEN}")
     page.wait_for_selector(".jp-CodeCell .cm-content", timeout=60_000)
+    page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')
+
+
+def run_first_cell(page):
+    """Run the first cell of the notebook that is open."""
     prompt = page.locator(".jp-CodeCell .jp-InputPrompt").first
     for _ in range(20):  # a cell that is run before the kernel is connected stays as it was
         page.wait_for_selector('.jp-Notebook-ExecutionIndicator[data-status="idle"]')

@@ -1,7 +1,8 @@
-"""The interactive panel in a real browser, in JupyterLab and in Voilà."""
+"""The interactive panel in a real browser: in JupyterLab, Notebook 7 and Voilà."""
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import time
@@ -32,7 +33,7 @@ def needed(reason):
 
 @pytest.fixture(scope="module")
 def browser():
-    for name in ("playwright", "jupyterlab", "voila", "anywidget"):
+    for name in ("playwright", "jupyterlab", "notebook", "voila", "anywidget"):
         try:
             __import__(name)
         except ImportError:
@@ -73,8 +74,8 @@ def command(browser, scan, tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def lab(browser, scan, tmp_path_factory):
-    folder = tmp_path_factory.mktemp("lab")
+def jupyter(browser, scan, tmp_path_factory):
+    """Start an application of Jupyter with a notebook that shows the panel; give its address."""
     lines = (
         "import os; os.environ['TQDM_DISABLE'] = '1'",
         "import py4DSTEM, py4dstem_eer",
@@ -84,9 +85,19 @@ def lab(browser, scan, tmp_path_factory):
         "    verbose=False, preprocess=dict(force_com_rotation=11.459, force_com_transpose=False))",
         "panel.show()",
     )
-    servers.write_notebook(folder / "panel.ipynb", "\n".join(lines))
-    with servers.lab(folder) as address:
-        yield address
+    with contextlib.ExitStack() as running:
+
+        def start(application):
+            folder = tmp_path_factory.mktemp(application)
+            servers.write_notebook(folder / "panel.ipynb", "\n".join(lines))
+            return running.enter_context(servers.jupyter(application, folder))
+
+        yield start
+
+
+@pytest.fixture(scope="module")
+def lab(jupyter):
+    return jupyter("lab")
 
 
 class Watched:
@@ -166,15 +177,30 @@ def in_voila(browser, command):
     watched.page.close()
 
 
+def in_notebook_of(application, browser, address):
+    watched = Watched(browser)
+    servers.open_notebook(watched.page, application, address, "panel.ipynb")
+    # Notebook 7.6 complains of a missing schema while it loads any notebook
+    watched.complaints.clear()
+    servers.run_first_cell(watched.page)
+    return watched.ready()
+
+
 @pytest.fixture(scope="module")
 def in_lab(browser, lab):
-    watched = Watched(browser)
-    servers.open_in_lab(watched.page, lab, "panel.ipynb")
-    yield watched.ready()
+    watched = in_notebook_of("lab", browser, lab)
+    yield watched
     watched.page.close()
 
 
-@pytest.fixture(params=["in_lab", "in_voila"])
+@pytest.fixture(scope="module")
+def in_notebook(browser, jupyter):
+    watched = in_notebook_of("notebook", browser, jupyter("notebook"))
+    yield watched
+    watched.page.close()
+
+
+@pytest.fixture(params=["in_lab", "in_notebook", "in_voila"])
 def panel(request):
     watched = request.getfixturevalue(request.param)
     watched.page.bring_to_front()
