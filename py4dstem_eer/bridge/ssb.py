@@ -175,7 +175,7 @@ class EventSSB(SSBResults):
             given = (force_com_rotation, force_com_transpose)
             self._prepared = self._prepare(geometry, disk, pixel, detector_size, pattern_sum, given)
         self._snr = None
-        self._object = None
+        self._object = self._phase = None
         self._publish_prepared()
         return self
 
@@ -273,9 +273,9 @@ class EventSSB(SSBResults):
         if given:
             self._aberrations = Aberrations.parse(given)
         if weighting == "snr":
-            self._object = self._least_squares(prepared, sideband)
+            self._object, self._phase = None, self._least_squares(prepared, sideband)
         else:
-            self._phase_sigma = None
+            self._phase = self._phase_sigma = None
             self._object = ssb.reconstruct(
                 prepared.store, self._aberrations, sideband, triple_overlap
             )
@@ -283,7 +283,7 @@ class EventSSB(SSBResults):
         return self
 
     def _least_squares(self, prepared: Prepared, sideband: str) -> np.ndarray:
-        """Return exp(iφ) of the least-squares phase; gathers its own entries the first time."""
+        """Return the least-squares phase [rad]; gathers its own entries the first time."""
         if sideband != "both":
             raise ParameterError('weighting="snr" uses both sidebands: leave sideband="both"')
         if self._snr is None:
@@ -291,7 +291,7 @@ class EventSSB(SSBResults):
                 self._snr = self._prepare_snr(prepared)
         estimate = ssb_snr.estimate_phase(*self._snr, self._aberrations)
         self._phase_sigma = estimate.sigma
-        return np.exp(1j * estimate.phase).astype(np.complex64)
+        return estimate.phase
 
     def _prepare_snr(self, prepared: Prepared) -> tuple[ssb.OverlapStore, ApertureGrid]:
         geometry, shape = self.geometry, self._patterns.detector_shape

@@ -15,6 +15,7 @@ from ..errors import ParameterError
 from ..methods import ssb, trotters
 from ..methods.aperture_grid import ApertureGrid
 from ..methods.bright_field import Disk
+from ..methods.phase_images import phase_of, wrapped
 from ..methods.rotation import RelativeRotation
 from ..methods.trotter_rotation import TrotterRotation
 from ..optics import Aberrations, Geometry
@@ -81,7 +82,9 @@ class SSBResults:
         self.name = name
         self._aberrations = aberrations
         self._prepared: Prepared | None = None
+        #: Of the sum, or made from the phase of least squares when it is asked for.
         self._object: np.ndarray | None = None
+        self._phase: np.ndarray | None = None
         self._phase_sigma: float | None = None
         self._results: dict[str, Array] = {}
 
@@ -129,14 +132,20 @@ class SSBResults:
             "aberrations": dict(self._aberrations.polar),
             **settings,
         }
+        phase, amplitude = self._phase_and_amplitude()
         for name, image, units in (
-            ("object_phase", np.angle(self.object), "rad"),
-            ("object_amplitude", np.abs(self.object), "1"),
+            ("object_phase", phase, "rad"),
+            ("object_amplitude", amplitude, "1"),
         ):
             step = self.geometry.scan_step
             self._publish(
                 name, real_slice(image, f"{self.name}_{name}", units, step, None, parameters)
             )
+
+    def _phase_and_amplitude(self) -> tuple[np.ndarray, np.ndarray]:
+        if self._phase is not None:
+            return wrapped(self._phase), np.ones_like(self._phase)
+        return phase_of(self.object), np.abs(self.object)
 
     def _parameters(self) -> dict[str, Any]:
         geometry = self.geometry
@@ -194,7 +203,9 @@ class SSBResults:
 
     @property
     def object(self) -> np.ndarray:
-        """The object, (Rx, Ry) complex64, as in py4DSTEM."""
+        """The object, (Rx, Ry) complex64, as in py4DSTEM; of least squares, exp(iφ)."""
+        if self._object is None and self._phase is not None:
+            self._object = np.exp(1j * self._phase).astype(np.complex64)
         if self._object is None:
             raise ParameterError("call preprocess() and reconstruct() first")
         return self._object
@@ -208,6 +219,7 @@ class SSBResults:
     def object_amplitude(self) -> RealSlice:
         """Amplitude of the object, (Rx, Ry) [1], in py4DSTEM's convention, a → 2 − a.
 
+        Least squares finds a phase alone: with it the amplitude is 1.
         With both sidebands the sum is 1 + iφ for a real φ: the amplitude repeats the phase and says
         nothing of its own. A single sideband, "left" or "right", shows absorption too.
         """

@@ -6,6 +6,7 @@ it, aberrations are seen directly, as phases that vary; with the right ones undo
 
 from __future__ import annotations
 
+import cmath
 from collections.abc import Sequence
 from dataclasses import dataclass
 
@@ -13,7 +14,7 @@ import numpy as np
 
 from ..device import kernel
 from ..errors import ParameterError
-from ..optics import Aberrations
+from ..optics import Aberrations, chi
 from .aperture_grid import ApertureGrid
 from .overlap_runs import LEFT, RIGHT, TRIPLE, OverlapRuns
 from .ssb import OverlapStore
@@ -157,9 +158,10 @@ def trotters(
         If an index is not one of the scan, or no disks overlap at a frequency.
     """
     places = _parse_frequencies(frequencies, store.runs.scan_shape)
+    table = aberrations and aberrations.chi_table(store.geometry.wavelength)
     images = np.zeros((len(places), grid.shape[0] * grid.shape[1]), np.complex64)
     for image, place in zip(images, places, strict=True):
-        pixels, values = _entries(store, int(place[0]), int(place[1]), aberrations)
+        pixels, values = _entries(store, int(place[0]), int(place[1]), table)
         image[grid.pixels[pixels]] = values
     shape = np.array(store.runs.scan_shape)
     signed = np.where(places < (shape + 1) // 2, places, places - shape)
@@ -184,7 +186,7 @@ def _parse_frequencies(frequencies: object, scan_shape: tuple[int, int]) -> np.n
 
 
 def _entries(
-    store: OverlapStore, row: int, column: int, aberrations: Aberrations | None
+    store: OverlapStore, row: int, column: int, table: np.ndarray | None
 ) -> tuple[np.ndarray, np.ndarray]:
     """Return the aperture pixels in overlaps of one scan frequency, and the values there."""
     runs = store.runs
@@ -200,10 +202,10 @@ def _entries(
     asnumpy = store.device.asnumpy
     values = asnumpy(store.g_re[at]) + 1j * asnumpy(store.g_im[at])
     pixels = runs.pixel[mine][hit]
-    if aberrations is not None:
+    if table is not None:
         qy = runs.column_wy[stored_column] * (-1 if stored_row == runs.scan_shape[0] else 1)
-        sides = runs.side[mine][hit]
-        values *= _undone(store, pixels, sides, runs.row_wx[stored_row], qy, aberrations)
+        angles = (runs.kx[pixels], runs.ky[pixels], runs.row_wx[stored_row], qy)
+        _undo.on_cpu(len(values), runs.side[mine][hit], *angles, table, values)
         values *= -1 if conjugated else 1  # γ(k, −Q) = −γ*(k, Q)
     return pixels, values.conj() if conjugated else values
 
@@ -218,23 +220,17 @@ def _stored_place(runs: OverlapRuns, row: int, column: int) -> tuple[int, int, b
     return -row % n_rows, n_columns - column, True
 
 
-def _undone(
-    store: OverlapStore,
-    pixels: np.ndarray,
-    sides: np.ndarray,
-    qx: float,
-    qy: float,
-    aberrations: Aberrations,
-) -> np.ndarray:
-    """Return γ*/|γ| of some pixels at one scan frequency [rad]; zero where γ is."""
-    table = aberrations.chi_table(store.geometry.wavelength)
-    kx, ky = store.runs.kx[pixels], store.runs.ky[pixels]
-
-    def chi(wx: np.ndarray, wy: np.ndarray) -> np.ndarray:
-        return np.polynomial.polynomial.polyval2d(wx, wy, table)
-
-    minus = np.exp(1j * (chi(kx, ky) - chi(kx - qx, ky - qy)))
-    plus = np.exp(1j * (chi(kx + qx, ky + qy) - chi(kx, ky)))
-    gamma = np.where(sides != LEFT, minus, 0) - np.where(sides != RIGHT, plus, 0)
-    size = np.abs(gamma)
-    return np.where(size > GAMMA_THRESHOLD, gamma.conj() / np.maximum(size, GAMMA_THRESHOLD), 0)
+@kernel
+def _undo(entry, side, kx, ky, qx, qy, table, values):
+    """Multiply an entry by γ*/|γ| at the scan frequency (qx, qy) [rad]; by zero where γ is."""
+    here = chi(kx[entry], ky[entry], table)
+    gamma = complex(0.0, 0.0)
+    if side[entry] != LEFT:
+        gamma += cmath.exp(1j * (here - chi(kx[entry] - qx, ky[entry] - qy, table)))
+    if side[entry] != RIGHT:
+        gamma -= cmath.exp(1j * (chi(kx[entry] + qx, ky[entry] + qy, table) - here))
+    size = abs(gamma)
+    if size > GAMMA_THRESHOLD:
+        values[entry] *= gamma.conjugate() / size
+    else:
+        values[entry] = 0
