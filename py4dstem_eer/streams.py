@@ -186,8 +186,7 @@ class StreamedEventStore(EventStore):
 
     def load(self) -> EventStore:
         """Return the same events in memory."""
-        loaded = _copied(self._source.read_rows(0, self.scan_shape[0]))
-        return loaded.with_metadata(**self.metadata)
+        return loaded(self._source).with_metadata(**self.metadata)
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
@@ -238,6 +237,15 @@ def _read_ahead(
             upcoming = reader.submit(read, *following)
             yield block
         yield upcoming.result()
+
+
+def loaded(source: EventSource) -> EventStore:
+    """Return all events of a source in memory; it is asked for nothing else before it reads them.
+
+    So a source that must count events of a file to describe it need not read the file twice.
+    """
+    store = _copied(source.read_rows(0, source.scan_shape[0]))
+    return store.with_metadata(**source.metadata)
 
 
 def _copied(store: EventStore) -> EventStore:

@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from ..errors import FormatError, ParameterError
 from ..events import EventStore
-from ..streams import StreamedEventStore
+from ..streams import StreamedEventStore, loaded
 from .options import ReaderOptions
 from .plugins import load_plugin, plugin_names, plugin_recognises, usable_plugins
 from .protocol import Reader
@@ -123,8 +123,8 @@ def open_events(
     path = existing_file(path)
     reader = load_reader(_detected(path) if format in (None, ANY_FORMAT) else cast(str, format))
     parsed = ReaderOptions.parse(reader.NAME, reader.USES, options)
-    store = StreamedEventStore(reader.open_source(path, parsed))
-    return store.load() if mem == "RAM" else store
+    source = reader.open_source(path, parsed)
+    return loaded(source) if mem == "RAM" else StreamedEventStore(source)
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

@@ -19,7 +19,7 @@ from typing import Any
 from ..errors import EventWarning, ParameterError
 from .options import ReaderOptions
 from .stamps import stamp_of
-from .tpx3_hits import AFTER, BEFORE, FLYBACK, HitSorter, Target
+from .tpx3_hits import HitSorter, Target
 from .tpx3_index import Index, build_index, starts_with_chunks
 from .tpx3_scan import Schedule, plan
 from .tpx3_source import Sorter, Tpx3Source
@@ -57,7 +57,7 @@ def peek(path: Path) -> dict[str, Any]:
 
 
 def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
-    """Open a Timepix3 file for reading: walk through it once for the clock, once to count.
+    """Open a Timepix3 file for reading: walk through it once, for the clock.
 
     Raises
     ------
@@ -79,14 +79,9 @@ def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
         "keep_flyback": bool(options.keep_flyback),
         **sorter.facts,
     }
-    source = Tpx3Source(index, target, sorter, metadata, stamp)
-    lost = source.count()
-    metadata["events_before_scan"] = int(lost[BEFORE])
-    metadata["events_in_flyback"] = int(lost[FLYBACK])
-    metadata["events_after_scan"] = int(lost[AFTER])
     if options.skips_errors:
         metadata.update(_skipped(index, target.schedule))
-    return source
+    return Tpx3Source(index, target, sorter, metadata, stamp)
 
 
 def _clocked(index: Index) -> dict[str, Any]:

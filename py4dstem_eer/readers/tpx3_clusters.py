@@ -15,8 +15,9 @@ from ..device import kernel, scalar_function
 from ..errors import ParameterError
 from . import tpx3_packets as packets
 from .options import ReaderOptions
-from .tpx3_hits import N_REASONS, STRIDE, Target, Work, find_line, locate, steps, time_in_block
-from .tpx3_time import B_AT, B_CHIP, B_FIRST, B_LAST, B_LEFT, B_WORDS
+from .tpx3_gather import gather
+from .tpx3_hits import N_REASONS, STRIDE, Target, Work, place
+from .tpx3_order import Keys
 
 DEFAULT_TIME = 100e-9  # [s]
 #: A cluster that goes on for so many times the time between its hits is no electron.
@@ -57,8 +58,7 @@ class ClusterSorter:
         factor = 2**options.superres
         rows, columns = target.detector_shape
         self.detector_shape = rows * factor, columns * factor
-        window = self._window * packets.TICKS_PER_STEP
-        self.margins = window, (LONGEST + 1) * window + packets.TICKS_PER_STEP
+        self.margins = self._window, (LONGEST + 1) * self._window + 1
         self._settings = np.array([options.cluster_radius, self._window, factor], np.int64)
         self._target = target
         self.facts: dict[str, Any] = {
@@ -68,17 +68,20 @@ class ClusterSorter:
             "superres": options.superres,
         }
 
-    def sort(self, work: Work) -> np.ndarray:
-        """Count electrons and sort them in, as `tpx3_hits.HitSorter.sort` does hits.
+    def sort(self, work: Work) -> tuple[Keys, np.ndarray]:
+        """Count electrons and give their keys, as `tpx3_hits.HitSorter.sort` does of hits.
 
         Raises
         ------
         ParameterError
             If a cluster has no end.
         """
-        tally = np.zeros((len(work.bounds) - 1, N_REASONS + 1), np.int64)
         tables = self._target.tables(work.first)
-        _sort_part.on_cpu(len(tally), *work.stream, *tables, self._settings, *work.events, tally)
+        keys = Keys.with_room(work.room)
+        tally = np.zeros((len(keys.sizes), N_REASONS + 1), np.int64)
+        _sort_part.on_cpu(
+            len(tally), *work.stream, *tables, self._settings, work.filled, *keys.table, tally
+        )
         total = tally.sum(axis=0)
         if total[N_REASONS]:
             raise ParameterError(
@@ -86,84 +89,61 @@ class ClusterSorter:
                 f"{LONGEST * self._window * 1.5625e-9:.3g} s: electrons come too fast to be told "
                 "apart; make cluster_time or cluster_radius smaller, or take each hit for an event"
             )
-        return total[:N_REASONS]
+        return keys, total[:N_REASONS]
 
 
 @kernel
 def _sort_part(
-    part, words, blocks, bounds, starts, stops, spans, places, chips, settings,
-    filled, indptr, out, tally
+    part, words, blocks, bounds, starts, stops, spans, places, chips, settings, filled,
+    times, keys, begins, sizes, tally,
 ):  # fmt: skip
     """Put the electrons of bounds[part] <= t < bounds[part + 1] into their positions."""
-    low, high, window = steps(bounds[part]), steps(bounds[part + 1]), settings[_WINDOW]
-    span = (low - window, high + (LONGEST + 1) * window + 1)
-    n_hits = _gather(words, blocks, span, chips, places, np.empty((0, 4), np.int64))
-    hits = np.empty((n_hits, 4), np.int64)
-    _gather(words, blocks, span, chips, places, hits)
-    hits = hits[np.argsort(hits[:, 0])]
+    times, keys = times[begins[part] : begins[part + 1]], keys[begins[part] : begins[part + 1]]
+    low, high, window = bounds[part], bounds[part + 1], settings[_WINDOW]
+    span = low - window, high + (LONGEST + 1) * window + 1
+    n_hits = gather(words, blocks, span, places[STRIDE], chips, times, keys)
+    hits = _in_order(times[:n_hits], keys, places[STRIDE])
     shape = (places[STRIDE], places[STRIDE])
     parent = _linked(hits, shape, settings)
-    sums = np.zeros((n_hits, 4), np.int64)
+    sums = _summed(hits, parent)
+    n_electrons = 0
     for k in range(n_hits):
+        if parent[k] != k or hits[k, 0] < low or hits[k, 0] >= high:
+            continue
+        if sums[k, 3] > LONGEST * window:
+            tally[part, N_REASONS] += 1
+            continue
+        times[n_electrons] = hits[k, 0]
+        keys[n_electrons] = _centroid(sums[k], shape[1], settings[_FACTOR])
+        n_electrons += 1
+    scan = starts, stops, spans, places
+    sizes[part] = place(times[:n_electrons], keys, *scan, filled, tally[part])
+
+
+@scalar_function
+def _in_order(times, marks, stride):
+    """Return time, row, column and weight of hits in order of time, (n, 4) int64."""
+    hits = np.empty((len(times), 4), np.int64)
+    order = np.argsort(times)
+    for k in range(len(times)):
+        mark = np.int64(marks[order[k]])
+        index = mark & 0xFFFFFFFF
+        hits[k, 0], hits[k, 1], hits[k, 2] = times[order[k]], index // stride, index % stride
+        hits[k, 3] = max(1, mark >> 32)
+    return hits
+
+
+@scalar_function
+def _summed(hits, parent):
+    """Return weight, weighted rows and columns, and duration of each cluster at its root."""
+    sums = np.zeros((len(hits), 4), np.int64)
+    for k in range(len(hits)):
         root = _root(parent, k)
         sums[root, 0] += hits[k, 3]
         sums[root, 1] += hits[k, 3] * hits[k, 1]
         sums[root, 2] += hits[k, 3] * hits[k, 2]
         sums[root, 3] = hits[k, 0] - hits[root, 0]
-    line = np.int64(0)
-    for k in range(n_hits):
-        time = hits[k, 0]
-        if parent[k] != k or time < low or time >= high:
-            continue
-        if sums[k, 3] > LONGEST * window:
-            tally[part, N_REASONS] += 1
-            continue
-        ticks = time * packets.TICKS_PER_STEP
-        line = find_line(ticks, line, starts)
-        position, reason, _, _ = locate(ticks, line, starts, stops, spans, places)
-        if position < 0 or position >= len(filled):
-            tally[part, reason] += 1
-            continue
-        if out is not None:
-            entry = indptr[position] + filled[position]
-            if entry < indptr[position + 1]:
-                out[entry] = _centroid(sums[k], shape[1], settings[_FACTOR])
-        filled[position] += 1
-
-
-@scalar_function
-def _gather(words, blocks, span, chips, places, hits):
-    """Write time, row, column and weight of the hits in a span of time; return their number."""
-    n_hits = 0
-    for b in range(len(blocks)):
-        first = blocks[b, B_FIRST]
-        if blocks[b, B_LAST] < span[0] or first >= span[1]:
-            continue
-        at, stop = blocks[b, B_AT], blocks[b, B_AT] + blocks[b, B_WORDS]
-        left, chip = blocks[b, B_LEFT], blocks[b, B_CHIP]
-        while at < stop:
-            if left == 0:
-                left, chip = packets.chunk_words(words[at]), packets.chunk_chip(words[at])
-                at += 1
-                continue
-            end = min(stop, at + left)
-            for word in words[at:end] if chip < packets.MOST_CHIPS else words[:0]:
-                time = time_in_block(word, first)
-                if packets.kind(word) == packets.HIT and span[0] <= time < span[1]:
-                    if n_hits < len(hits):
-                        _write_hit(hits[n_hits], word, time, chips[chip], places[STRIDE])
-                    n_hits += 1
-            left -= end - at
-            at = end
-    return n_hits
-
-
-@scalar_function
-def _write_hit(hit, word, time, chip, stride):
-    row, column = packets.hit_pixel(word)
-    index = chip[1] + chip[0] * (row * stride + column)
-    hit[0], hit[1], hit[2] = time, index // stride, index % stride
-    hit[3] = max(1, packets.hit_charge(word))
+    return sums
 
 
 @scalar_function

@@ -11,10 +11,9 @@ import numpy as np
 from ..detector import Shape2D
 from ..device import kernel, scalar_function
 from . import tpx3_packets as packets
+from .tpx3_gather import gather
+from .tpx3_order import PIXEL_MASK, POSITION_SHIFT, Keys
 from .tpx3_scan import Schedule
-from .tpx3_time import B_AT, B_CHIP, B_FIRST, B_LAST, B_LEFT, B_WORDS
-
-_MASK = (1 << packets.HIT_BITS) - 1
 
 #: Why events are in no pattern, columns of a tally.
 BEFORE, FLYBACK, AFTER = range(3)
@@ -62,7 +61,7 @@ class Target:
 
 @dataclass(frozen=True, eq=False)
 class Work:
-    """A piece of a file, and where its events go.
+    """A piece of a file, and where its events are counted.
 
     Attributes
     ----------
@@ -70,33 +69,26 @@ class Work:
     blocks : (b, BLOCK_COLUMNS) int64
         B_AT counts words.
     bounds : (parts + 1,) int64
-        Spans of time that are worked on at once; a position is in one of them only [ticks].
+        Spans of time that are worked on at once; a position is in one of them only [steps].
+    room : (parts,) int64
+        Room that each needs for its hits, and those around.
     first : int
         Kept position that `filled` begins with.
     filled : (positions,) uint32
         Increased by the events of each position.
-    indptr : (positions + 1,) int64, optional
-    out : (entries,) uint16 or uint32, optional
-        Filled with flat detector indices, as far as indptr gives room; None: only count.
     """
 
     words: np.ndarray
     blocks: np.ndarray
     bounds: np.ndarray
+    room: np.ndarray
     first: int
     filled: np.ndarray
-    indptr: np.ndarray | None = None
-    out: np.ndarray | None = None
 
     @property
     def stream(self) -> tuple[np.ndarray, ...]:
         """Return what is read, as kernels take it."""
         return self.words, self.blocks, self.bounds
-
-    @property
-    def events(self) -> tuple[np.ndarray | None, ...]:
-        """Return what is written, as kernels take it."""
-        return self.filled, self.indptr, self.out
 
 
 class HitSorter:
@@ -114,80 +106,67 @@ class HitSorter:
         self.detector_shape = target.detector_shape
         self._target = target
 
-    def sort(self, work: Work) -> np.ndarray:
-        """Count the hits of scan positions, and sort them in if there is a place to put them.
+    def sort(self, work: Work) -> tuple[Keys, np.ndarray]:
+        """Count the hits of scan positions.
 
         Returns
         -------
+        keys : Keys
+            Of hits that are in a pattern.
         tally : (N_REASONS,) int64
-            Hits that are in no pattern.
+            Hits that are in none.
         """
-        tally = np.zeros((len(work.bounds) - 1, N_REASONS), np.int64)
         tables = self._target.tables(work.first)
-        _sort_part.on_cpu(len(tally), *work.stream, *tables, *work.events, tally)
-        return tally.sum(axis=0)
+        keys = Keys.with_room(work.room)
+        tally = np.zeros((len(keys.sizes), N_REASONS), np.int64)
+        _sort_part.on_cpu(len(tally), *work.stream, *tables, work.filled, *keys.table, tally)
+        return keys, tally.sum(axis=0)
 
 
 @kernel
 def _sort_part(
-    part, words, blocks, bounds, starts, stops, spans, places, chips, filled, indptr, out, tally
+    part, words, blocks, bounds, starts, stops, spans, places, chips, filled,
+    times, keys, begins, sizes, tally,
 ):  # fmt: skip
     """Put the hits of bounds[part] <= t < bounds[part + 1] into their positions."""
-    low, high = steps(bounds[part]), steps(bounds[part + 1])
-    lost = np.zeros(N_REASONS, np.int64)
+    times, keys = times[begins[part] : begins[part + 1]], keys[begins[part] : begins[part + 1]]
+    span = bounds[part], bounds[part + 1]
+    n_hits = gather(words, blocks, span, places[STRIDE], chips, times, keys)
+    scan = starts, stops, spans, places
+    sizes[part] = place(times[:n_hits], keys, *scan, filled, tally[part])
+
+
+@scalar_function
+def place(times, keys, starts, stops, spans, places, filled, lost):
+    """Make keys of pixels at times that are about in order; return how many are in a pattern."""
+    n_keys = begun = 0
     line, position, reason = np.int64(0), np.int64(-1), BEFORE
-    # hits follow one another in time, mostly: what holds for one holds for the next few
-    since, until = high, low
-    for b in range(len(blocks)):
-        first = blocks[b, B_FIRST]
-        if blocks[b, B_LAST] < low or first >= high:
+    # what holds for one holds for the next few, mostly
+    since, until = np.int64(1), np.int64(0)
+    for k in range(len(times)):
+        time = times[k]
+        if time < since or time >= until:
+            if position >= 0:
+                filled[position] += n_keys - begun
+            ticks, begun = time * packets.TICKS_PER_STEP, n_keys
+            line = find_line(ticks, line, starts)
+            position, reason, since, until = locate(ticks, line, starts, stops, spans, places)
+            if position >= len(filled):
+                position = np.int64(-1)
+        if position < 0:
+            lost[reason] += 1
             continue
-        at, stop = blocks[b, B_AT], blocks[b, B_AT] + blocks[b, B_WORDS]
-        left, chip = blocks[b, B_LEFT], blocks[b, B_CHIP]
-        while at < stop:
-            if left == 0:
-                left, chip = packets.chunk_words(words[at]), packets.chunk_chip(words[at])
-                at += 1
-                continue
-            end = min(stop, at + left)
-            for word in words[at:end] if chip < packets.MOST_CHIPS else words[:0]:
-                if packets.kind(word) != packets.HIT:
-                    continue
-                time = time_in_block(word, first)
-                if time < since or time >= until:
-                    if time < low or time >= high:
-                        continue
-                    line = find_line(time * packets.TICKS_PER_STEP, line, starts)
-                    position, reason, since, until = locate(
-                        time * packets.TICKS_PER_STEP, line, starts, stops, spans, places
-                    )
-                    if position >= len(filled):
-                        position = np.int64(-1)
-                if position < 0:
-                    lost[reason] += 1
-                    continue
-                if out is not None:
-                    entry = indptr[position] + filled[position]
-                    if entry < indptr[position + 1]:
-                        row, column = packets.hit_pixel(word)
-                        index = row * places[STRIDE] + column
-                        out[entry] = chips[chip, 1] + chips[chip, 0] * index
-                filled[position] += 1
-            left -= end - at
-            at = end
-    tally[part] = lost
+        keys[n_keys] = np.uint64(position) << POSITION_SHIFT | keys[k] & PIXEL_MASK
+        n_keys += 1
+    if position >= 0:
+        filled[position] += n_keys - begun
+    return n_keys
 
 
 @scalar_function
 def steps(ticks):
     """Return the first step at or after a tick."""
     return -(-ticks // packets.TICKS_PER_STEP)
-
-
-@scalar_function
-def time_in_block(word, first):
-    """Return the time of a hit in a block that starts at `first` [steps]."""
-    return first + ((packets.hit_time(word) - first) & _MASK)
 
 
 @scalar_function

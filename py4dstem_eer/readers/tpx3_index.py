@@ -14,6 +14,7 @@ from ..progress import track
 from . import tpx3_packets as packets
 from . import tpx3_time as time
 from .options import LINE_MARKS
+from .read_buffer import ReadBuffer
 
 # bytes that are read in one go: few at first, as a damaged file is read again from each new start
 _FIRST_READ, _LARGEST_READ = 2**16, 2**23
@@ -67,7 +68,7 @@ class Words:
 
     def __init__(self, file: RawIOBase) -> None:
         self._file = file
-        self._buffer = np.empty(0, np.int64)
+        self._buffer = ReadBuffer()
 
     def read(self, pieces: list[tuple[int, int]]) -> np.ndarray:
         """Return the words (n,) int64 of pieces (first byte, words) of the file, one after another.
@@ -75,9 +76,8 @@ class Words:
         What the file does not have is missing at the end. Valid until the next read.
         """
         total = sum(n_words for _, n_words in pieces)
-        if len(self._buffer) < total:
-            self._buffer = np.empty(total, np.int64)
-        target = self._buffer.view(np.uint8).data
+        buffer = self._buffer.room(8 * total, pieces[0][0] if pieces else 0)
+        found, target = buffer.view(np.int64), buffer.data
         done = 0
         for first, n_words in pieces:
             self._file.seek(first)
@@ -85,9 +85,9 @@ class Words:
             while done < end:
                 count = self._file.readinto(target[done:end])
                 if not count:
-                    return self._buffer[: done // 8]
+                    return found[: done // 8]
                 done += count
-        return self._buffer[:total]
+        return found
 
 
 def starts_with_chunks(path: Path) -> bool:

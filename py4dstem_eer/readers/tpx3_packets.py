@@ -98,5 +98,5 @@ def edge_ticks(word):
 @scalar_function
 def nearest(value, bits, reference):
     """Return the time next to `reference` that equals `value` modulo 2**bits."""
-    unused = 64 - bits
-    return reference + (((value - reference) << unused) >> unused)
+    half = 1 << (bits - 1)
+    return reference - half + ((value - reference + half) & ((1 << bits) - 1))

@@ -25,8 +25,9 @@ _HALF_ROLLOVER = 1 << (packets.HIT_BITS - 1)
 _EDGE_MASK = (1 << packets.EDGE_BITS) - 1
 _NEVER = 1 << 60
 
-#: Words of a block at most.
+#: Words of a block at most, and words that are looked at together.
 BLOCK_WORDS = 2**13
+_STRETCH = 64
 
 # what the walk is at, in `state`
 AT, LEFT, CHIP, NOW, CLOCK, EPOCH, SHIFT, CHIPS, OPENED, BLOCKS, EDGES = range(11)
@@ -177,24 +178,40 @@ def _step_over(code, state, blocks):
 def _take_hits(words, state):
     """Go through hits as far as the chunk and block reach; return whether another packet stops."""
     at, now = state[AT], state[NOW]
-    first, last = state[_FIRST], state[_LAST]
     stop = min(len(words), at + state[LEFT], state[_BLOCK_AT] + BLOCK_WORDS)
     if state[CLOCK] == _UNKNOWN:
         return at < stop
+    n_words = _STRETCH
     while at < stop:
-        word = words[at]
-        if packets.kind(word) != packets.HIT:
+        end = min(stop, at + n_words)
+        n_hits, earliest, latest = _survey(words[at:end], now)
+        first, last = min(state[_FIRST], earliest), max(state[_LAST], latest)
+        plain = n_hits == end - at and last - first < _HALF_ROLLOVER
+        if plain and max(now, latest) - earliest <= LATEST:
+            state[_FIRST], state[_LAST], now, at = first, last, max(now, latest), end
+        elif n_words == 1:
             break
-        time = packets.nearest(packets.hit_time(word), packets.HIT_BITS, now)
-        lower, upper = min(first, time), max(last, time)
-        if time < now - LATEST or upper - lower >= _HALF_ROLLOVER:
-            break
-        first, last, now = lower, upper, max(now, time)
-        at += 1
+        else:
+            n_words = 1  # as far as hits are plain
     state[_HITS] += at - state[AT]
     _pass(state, at - state[AT])
-    state[NOW], state[_FIRST], state[_LAST] = now, first, last
+    state[NOW] = now
     return at < stop
+
+
+@scalar_function
+def _survey(words, now):
+    """Return how many words are hits, and the earliest and latest time as if all were.
+
+    Without a branch; a hit is taken for the time nearest to `now`, which is that nearest to the
+    youngest hit before it if all are within `LATEST`.
+    """
+    n_hits, earliest, latest = 0, _NEVER, -_NEVER
+    for k in range(len(words)):  # the compiler takes several at once
+        n_hits += packets.kind(words[k]) == packets.HIT
+        time = packets.nearest(packets.hit_time(words[k]), packets.HIT_BITS, now)
+        earliest, latest = min(earliest, time), max(latest, time)
+    return n_hits, earliest, latest
 
 
 @scalar_function
