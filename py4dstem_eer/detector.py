@@ -71,6 +71,18 @@ class PixelMap:
         dtype = np.uint16 if n_target < 2**16 else np.uint32
         return np.where(self.lut == DROPPED, n_target, self.lut).astype(dtype)
 
+    @cached_property
+    def short_lut(self) -> tuple[np.ndarray, np.uint64]:
+        """The shortest table for pixels counted in groups, and the shift that gives the group.
+
+        Pixel i goes to ``table[i >> shift]``, as in `unsigned_lut`. To bin by a power of two sends
+        runs of as many pixels to one place: a table of one entry a run stays in a core's cache.
+        """
+        table, shift = self.unsigned_lut, 0
+        while len(table) > 1 and len(table) % 2 == 0 and np.array_equal(table[::2], table[1::2]):
+            table, shift = np.ascontiguousarray(table[::2]), shift + 1
+        return table, np.uint64(shift)
+
     def then(self, other: PixelMap) -> PixelMap:
         """Return the map that applies this one first and `other` afterwards."""
         if other.source_shape != self.target_shape:

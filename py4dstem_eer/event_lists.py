@@ -158,18 +158,19 @@ def _mapped_by_counting(indptr, indices, counts, pixel_map):
 
     The first time tells how much room the result needs, the second one fills it.
     """
-    lut = pixel_map.unsigned_lut
+    lut, shift = pixel_map.short_lut
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     lengths = np.empty(len(indptr) - 1, np.int64)
     largest = np.zeros(len(lengths), _sum_dtype(counts))
-    lists = (indptr, indices, counts, lut, n_target)
+    lists = (indptr, indices, counts, lut, shift, n_target)
     _count_targets.on_cpu(len(lengths), *lists, lengths, largest)
     most = int(largest.max(initial=0))
     new_indptr = _starts(lengths)
     out = np.empty(new_indptr[-1], index_dtype(n_target))
-    weights = np.empty(new_indptr[-1], count_dtype(most)) if most > 1 else None
-    _write_targets.on_cpu(len(lengths), *lists, largest, new_indptr, out, weights)
-    return new_indptr, out, weights
+    nothing = np.empty(0, count_dtype(most))
+    weights = np.empty(new_indptr[-1], count_dtype(most)) if most > 1 else nothing
+    _write_targets.on_cpu(len(lengths), *lists, new_indptr, out, weights)
+    return new_indptr, out, weights if most > 1 else None
 
 
 def gathered(
@@ -386,29 +387,34 @@ def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, lengths):
 
 
 @scalar_function
-def _count_into(scratch, start, stop, indices, counts, lut):
+def _count_into(scratch, start, stop, indices, counts, lut, shift):
     """Count a pattern's events into target pixels; the last one takes what is dropped."""
-    for e in range(start, stop):
-        scratch[lut[indices[e]]] += 1 if counts is None else counts[e]
+    if counts is None:
+        for index in indices[start:stop]:  # numba tests numbers of entries for a minus sign
+            scratch[lut[index >> shift]] += 1
+    else:
+        for e in range(start, stop):
+            scratch[lut[indices[e] >> shift]] += counts[e]
 
 
 @kernel
-def _count_targets(p, indptr, indices, counts, lut, n_target, lengths, largest):
+def _count_targets(p, indptr, indices, counts, lut, shift, n_target, lengths, largest):
     scratch = np.zeros(n_target + 1, largest.dtype)
-    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut)
-    hit = 0
+    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut, shift)
+    hit = np.uint32(0)
     most = scratch[n_target] * 0
-    for target in range(n_target):
-        hit += scratch[target] > 0
-        most = max(most, scratch[target])
+    for count in scratch[:n_target]:
+        hit += np.uint32(count > 0)
+        most = max(most, count)
     lengths[p] = hit
     largest[p] = most
 
 
 @kernel
-def _write_targets(p, indptr, indices, counts, lut, n_target, largest, new_indptr, out, weights):
-    scratch = np.zeros(n_target + 1, largest.dtype)
-    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut)
+def _write_targets(p, indptr, indices, counts, lut, shift, n_target, new_indptr, out, weights):
+    # of the width of the largest count; what is dropped may overflow
+    scratch = np.zeros(n_target + 1, weights.dtype)
+    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut, shift)
     # which pixels are hit is as good as random: without a branch that costs half
     hit = np.empty(n_target + 1, out.dtype)
     n_hit = np.uint64(0)
@@ -417,7 +423,7 @@ def _write_targets(p, indptr, indices, counts, lut, n_target, largest, new_indpt
         n_hit += np.uint64(scratch[target] > 0)
     start, stop = new_indptr[p], new_indptr[p + 1]
     out[start:stop] = hit[: stop - start]
-    if weights is not None:
+    if len(weights) > 0:
         weights_here = weights[start:stop]
         for k in range(len(weights_here)):
             weights_here[k] = scratch[hit[k]]

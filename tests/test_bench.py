@@ -39,6 +39,7 @@ def test_ratio_is_theirs_over_ours():
     assert "4.0x" in line
     assert "500.0 ms" in line
     assert "2.00 s" in line
+    assert "100.0 ms  0.20" in line
 
 
 def test_scaling_case_is_the_papers_geometry():

@@ -117,6 +117,26 @@ def test_keeps_order(pixel_map, keeps_order):
     assert pixel_map.keeps_order is keeps_order
 
 
+@pytest.mark.parametrize(
+    ("pixel_map", "shift"),
+    [
+        (bin_map((32, 48), 16), 4),
+        (bin_map((33, 48), 8), 3),
+        (bin_map((32, 44), 8), 2),
+        (bin_map((32, 47), 8), 0),
+        (bin_map((30, 48), 3), 0),
+        (bin_map((8, 8), 8), 6),
+        (centred_map((9, 7), (4.2, 2.7), 1.7, 4), 0),
+        (mask_map(np.zeros((4, 8), bool)), 5),
+    ],
+)
+def test_short_table(pixel_map, shift):
+    table, found = pixel_map.short_lut
+    pixels = np.arange(len(pixel_map.lut), dtype=np.uint32)
+    np.testing.assert_array_equal(table[pixels >> found], pixel_map.unsigned_lut)
+    assert found == shift
+
+
 def test_coordinates_outside_are_dropped():
     rows, columns = np.ogrid[-1:3, -1:2]
     pixel_map = PixelMap.from_coordinates(rows, columns, (2, 1))

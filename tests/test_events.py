@@ -276,6 +276,29 @@ def test_mapped_against_the_reference(cube):
     )
 
 
+@pytest.mark.parametrize("most", [1, 255, 256, 65535, 65536])
+@pytest.mark.parametrize("dropped", [0, 300, 70000])
+def test_mapped_by_counting_is_exact_at_the_edges_of_a_dtype(most, dropped):
+    data = np.zeros((1, 2, 5, 4), np.uint32)
+    data[0, 1, 0, 3], data[0, 1, 1, 2] = most // 2, most - most // 2
+    data[0, 0, 3, 0], data[0, 1, 4, 1] = 1, dropped  # row 4 is left over
+    store = EventStore.from_dense(data).mapped(bin_map((5, 4), 2))
+    np.testing.assert_array_equal(dense(store), reference.binned(data, 2))
+    assert store.counts is None if most == 1 else store.counts.max() == most
+
+
+def test_mapped_by_counting_electrons_one_by_one():
+    data = np.zeros((2, 1, 33, 40), np.uint16)
+    data[0, 0, :16, :20] = 1
+    data[1, 0, 32] = data[1, 0, ::16, ::20] = 1
+    store = EventStore.from_dense(data)
+    assert store.counts is None
+    for factor in (4, 16, 20):
+        mapped = store.mapped(bin_map((33, 40), factor))
+        np.testing.assert_array_equal(dense(mapped), reference.binned(data, factor))
+        mapped.validate()
+
+
 def test_mapped_by_sorting():
     """Targets with many pixels are sorted instead of counted; short and long patterns."""
     shape = (97, 300)

@@ -41,7 +41,7 @@ class Row:
     theirs : float or None
         [unit]
     floor : float or None
-        What the machine needs at least [unit]: reading the data once.
+        What the machine needs at least [unit]: reading the data once, writing what is kept.
     target : str
         What is to be reached.
     """
@@ -99,9 +99,9 @@ def installed(package: str) -> bool:
 
 
 def as_table(rows: list[Row]) -> str:
-    """Return the heading, or rows below it."""
+    """Return the heading, or rows below it; behind each floor, the part of ours that it is."""
     if not rows:
-        return f"{'':<46}{'ours':>12}{'floor':>12}{'peer':>22}{'ratio':>9}  target"
+        return f"{'':<46}{'ours':>12}{'floor':>12}{'part':>6}{'peer':>22}{'ratio':>9}  target"
     return "\n".join(_line(row) for row in rows)
 
 
@@ -115,8 +115,9 @@ def _line(row: Row) -> str:
     peer = "" if row.theirs is None else f"{row.peer} {_quantity(row.theirs, row.unit)}"
     ratio = "" if row.theirs is None else f"{row.theirs / row.ours:.1f}x"
     floor = "" if row.floor is None else _quantity(row.floor, row.unit)
+    part = "" if row.floor is None else f"{row.floor / row.ours:.2f}"
     ours = _quantity(row.ours, row.unit)
-    return f"{row.what:<46}{ours:>12}{floor:>12}{peer:>22}{ratio:>9}  {row.target}"
+    return f"{row.what:<46}{ours:>12}{floor:>12}{part:>6}{peer:>22}{ratio:>9}  {row.target}"
 
 
 def _quantity(value: float, unit: str) -> str:
