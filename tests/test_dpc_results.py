@@ -236,6 +236,27 @@ def test_visualize_shows_all_and_labels_do_not_collide(dpc):
     plt.close("all")
 
 
+@pytest.mark.parametrize("shape", [(64, 60), (20, 31)])
+def test_the_first_drawing_has_room_for_all_labels(shape):
+    """A file gets the first one, whose layout is not yet right for colour bars beside images."""
+    import matplotlib.pyplot as plt
+
+    com = np.random.default_rng(0).normal(size=(2, *shape))
+    sampling = {"force_scan_sampling": 0.4, "force_reciprocal_sampling": 0.02}
+    dpc = EventDPC(energy=ENERGY, verbose=False).preprocess(
+        force_com_measured=com, force_dose=np.full(shape, 1e4), **sampling, **KNOWN
+    )
+    dpc.reconstruct().visualize()
+    fig = plt.gcf()
+    fig.canvas.draw()
+    boxes = [ax.get_tightbbox() for ax in fig.axes]
+    for i, box in enumerate(boxes):
+        assert box.x0 >= 0
+        assert box.x1 <= fig.bbox.x1
+        assert not any(box.overlaps(other) for other in boxes[:i])
+    plt.close("all")
+
+
 class TestHotPixels:
     def counts(self, hot=()):
         rng = np.random.default_rng(0)

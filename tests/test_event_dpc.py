@@ -13,6 +13,7 @@ if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1":
 
 import py4DSTEM
 
+from py4dstem_eer import progress
 from py4dstem_eer.bridge.cube import SparseDataCube
 from py4dstem_eer.bridge.dpc import EventDPC
 from py4dstem_eer.errors import CalibrationError, EventWarning, ParameterError
@@ -192,6 +193,47 @@ def test_given_shifts_are_the_descan(scan):
     np.testing.assert_allclose(arrays, [theirs._com_x, theirs._com_y], atol=2e-5)
 
 
+@pytest.mark.parametrize("make", [sparse, dense])
+def test_a_vacuum_scan_is_measured_as_the_scan_is(scan, make):
+    """Empty patterns of the vacuum are interpolated, hot pixels and masked ones left out."""
+    options = {"force_com_rotation": 0, "force_com_transpose": False}
+    rows, columns = np.ogrid[: SHAPE[2], : SHAPE[3]]
+    drift = np.linspace(-1, 1, SHAPE[0])[:, None, None, None]
+    mean = np.exp(-((rows - 7.6 - drift) ** 2 + (columns - 9.2) ** 2) / 9)
+    vacuum = np.broadcast_to(100 * mean, SHAPE).astype(np.uint16)
+    clean = EventDPC(make(scan[0]), verbose=False).preprocess(
+        force_com_shifts=make(vacuum), **options
+    )
+    expected = SparseDataCube.from_dense(vacuum).get_com()
+    by_hand = EventDPC(make(scan[0]), verbose=False)
+    by_hand.preprocess(force_com_shifts=expected, **options)
+    np.testing.assert_allclose(clean.com.data, by_hand.com.data, atol=1e-12)
+    broken = vacuum.copy()
+    broken[:, :, 1, 2] = 300
+    broken[3, 4] = broken[20, 7:9] = 0
+    dpc = EventDPC(make(scan[0]), verbose=False)
+    with pytest.warns(EventWarning) as caught:
+        dpc.preprocess(force_com_shifts=make(broken), **options)
+    texts = [str(warning.message) for warning in caught]
+    assert any("(1, 2)" in text for text in texts)
+    assert any("3 of 504 patterns of force_com_shifts" in text for text in texts)
+    assert np.abs(dpc.com.data - clean.com.data).max() < 0.01 * PIXEL
+    with pytest.raises(ParameterError, match="force_com_shifts"):
+        by_hand.preprocess(force_com_shifts=make(vacuum[:5]), **options)
+
+
+def test_a_robust_descan_is_that_of_py4dstem(scan):
+    rng = np.random.default_rng(0)
+    com = np.stack(np.mgrid[: SHAPE[0], : SHAPE[1]]) * 0.1 + 0.01 * rng.normal(size=(2, 24, 21))
+    com[:, 3:5, 4] += 30
+    options = {"force_com_rotation": 0, "force_com_transpose": False}
+    dpc = EventDPC(verbose=False).preprocess(force_com_measured=com, robust=True, **options)
+    fitted = py4DSTEM.process.calibration.fit_origin(tuple(com), robust=True)[:2]
+    np.testing.assert_allclose(dpc.com.data, com - fitted, atol=1e-5)
+    plain = dpc.preprocess(force_com_measured=com, **options).com.data
+    assert np.abs(plain - (com - fitted)).max() > 0.1
+
+
 def test_empty_patterns_are_interpolated_and_reported(scan):
     data = scan[0].copy()
     full = EventDPC(sparse(data), verbose=False).preprocess(
@@ -226,6 +268,16 @@ def test_maximize_divergence_and_least_curl_are_different_rules():
             most = dpc.preprocess(force_com_measured=com, maximize_divergence=True).transpose
         differ += least != most
     assert differ > 0
+
+
+@pytest.mark.parametrize(("verbose", "progress_bar"), [(True, True), (True, False), (False, True)])
+def test_the_progress_bar_can_be_switched_off(scan, monkeypatch, verbose, progress_bar):
+    bars = []
+    monkeypatch.setattr(progress, "_tqdm_bar", lambda items, *_: bars.append(1) or items)
+    dpc = EventDPC(dense(scan[0]), verbose=verbose).preprocess()
+    bars.clear()
+    dpc.reconstruct("iterative", max_iter=2, progress_bar=progress_bar)
+    assert len(bars) == (verbose and progress_bar)
 
 
 def test_changes_after_preprocess_start_afresh(scan):
@@ -307,7 +359,10 @@ class TestFigures:
         ({"force_com_shifts": 3}, "pair"),
         ({"force_com_measured": (np.zeros((5, 6)), np.zeros((5, 6)))}, r"\(5, 6\)"),
         ({"force_com_measured": (np.full(SHAPE[:2], np.inf),) * 2}, "infinity"),
-        ({"force_com_measured": (np.full(SHAPE[:2], np.nan),) * 2}, "valid"),
+        ({"force_com_measured": (np.full(SHAPE[:2], np.nan),) * 2}, "all 504 patterns are empty"),
+        ({"force_com_shifts": (np.full(SHAPE[:2], np.nan),) * 2}, "nothing but NaN"),
+        ({"force_com_shifts": (np.full(SHAPE[:2], np.inf),) * 2}, "infinity"),
+        ({"force_com_transpose": "no"}, "force_com_transpose is 'no'"),
         ({"force_scan_sampling": -1}, "force_scan_sampling"),
         ({"force_reciprocal_sampling": np.nan}, "force_reciprocal_sampling"),
         ({"force_angular_sampling": 1, "force_reciprocal_sampling": 1}, "Only one"),
@@ -348,5 +403,7 @@ def test_wrong_order_and_wrong_cubes(scan):
         EventDPC(scan[0])
     with pytest.raises(ParameterError, match="device"):
         EventDPC(device="tpu")
-    with pytest.raises(ValueError, match="valid"):
-        EventDPC(sparse(np.zeros((3, 4, 5, 6), int)), verbose=False).preprocess()
+    empty = EventDPC(sparse(np.zeros((3, 4, 5, 6), int)), verbose=False)
+    for options in ({}, {"force_com_shifts": (2, 3)}, {"fit_function": "constant"}):
+        with pytest.raises(ValueError, match="all 12 patterns are empty"):
+            empty.preprocess(**options)

@@ -89,7 +89,7 @@ class EventDPC(DPCResults):
         fit_function: str = "plane",
         force_com_rotation: float | None = None,
         force_com_transpose: bool | None = None,
-        force_com_shifts: Sequence[Any] | None = None,
+        force_com_shifts: Sequence[Any] | DataCube | None = None,
         force_com_measured: Sequence[np.ndarray] | None = None,
         maximize_divergence: bool = False,
         padding_factor: float = 2,
@@ -97,6 +97,7 @@ class EventDPC(DPCResults):
         rotation_angles_deg: np.ndarray | None = None,
         vectorized_com_calculation: bool = False,
         force_dose: np.ndarray | None = None,
+        robust: bool = False,
         hot_pixels: str = "remove",
         force_scan_sampling: float | None = None,
         force_angular_sampling: float | None = None,
@@ -122,14 +123,17 @@ class EventDPC(DPCResults):
             Angle between scan and detector [degrees]. Default: measured.
         force_com_transpose : bool, optional
             Whether detector rows and columns are swapped. Default: measured.
-        force_com_shifts : (CoMx, CoMy), optional
-            Descan (Rx, Ry) or numbers [detector px], instead of a fit.
+        force_com_shifts : (CoMx, CoMy) or DataCube, optional
+            Descan (Rx, Ry) or numbers [detector px], NaN where unknown, or a scan of the vacuum
+            that is measured in the same way, instead of a fit.
         vectorized_com_calculation : bool
             No effect; py4DSTEM knows it.
         force_com_measured : (CoMx, CoMy), optional
             Measured centres of mass (Rx, Ry) [detector px]; NaN marks empty patterns.
         force_dose : (Rx, Ry), optional
             Electrons that `force_com_measured` rests on.
+        robust : bool
+            Fit the descan again without outliers, as py4DSTEM's `fit_origin` with that name.
         hot_pixels : {"remove", "keep"}
             Leave out camera pixels that stand out from all neighbours, and say so; they are looked
             for in a sample of the counted patterns.
@@ -168,7 +172,11 @@ class EventDPC(DPCResults):
         else:
             with shown(self._verbose):
                 found = measure(self._datacube, dp_mask, hot_pixels, self._device)
-        shifts = descan(found.com, found.dose, fit_function, force_com_shifts)
+        if isinstance(force_com_shifts, DataCube):
+            with shown(self._verbose):
+                vacuum = measure(force_com_shifts, dp_mask, hot_pixels, self._device)
+            force_com_shifts = tuple(vacuum.com)
+        shifts = descan(found.com, found.dose, fit_function, force_com_shifts, robust)
         normalized, n_filled = fill_empty(found.com - shifts, found.dose)
         warn_empty(n_filled, found.dose.size)
         normalized *= 1.0 if pixel is None else pixel
@@ -223,6 +231,7 @@ class EventDPC(DPCResults):
         q_lowpass: float | None = None,
         q_highpass: float | None = None,
         butterworth_order: float = 2,
+        progress_bar: bool = True,
     ) -> EventDPC:
         """Reconstruct the phase; always afresh, so that settings can be tried one after another.
 
@@ -240,6 +249,8 @@ class EventDPC(DPCResults):
             Gaussian blur of the phase [Å], as py4DSTEM's.
         q_lowpass, q_highpass, butterworth_order : float, optional
             Butterworth filters of the phase [Å⁻¹], as py4DSTEM's.
+        progress_bar : bool
+            Show the iterations; never where `verbose` is False.
 
         Returns
         -------
@@ -251,7 +262,7 @@ class EventDPC(DPCResults):
         descent = Descent(max_iter, step_size, stopping_criterion, backtrack, padding)
         step = prepared.step or (1.0, 1.0)
         given = (prepared.corrected, step, low_pass, high_pass)
-        with shown(self._verbose):
+        with shown(self._verbose and progress_bar):
             if method == "direct":
                 result = integrate_direct(*given, boundary, padding, filters, self._device)
             elif method == "iterative":

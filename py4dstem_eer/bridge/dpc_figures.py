@@ -66,7 +66,15 @@ def show_results(
         ax.remove()
     if title:
         fig.suptitle(title)
+    settle(fig)
     return fig
+
+
+def settle(fig: Any) -> None:
+    """Lay a figure out, so that the first drawing, which a file gets, has room for all labels."""
+    # colour bars beside square images have their places only once the images have theirs
+    if isinstance(fig, Figure):
+        fig.draw_without_rendering()
 
 
 def show_fields(fields: Mapping[str, np.ndarray], step: Step) -> Any:
@@ -95,7 +103,7 @@ def show_rotation(com: np.ndarray, rotation: RelativeRotation) -> Any:
     ax.axvline(rotation.angle_deg, color="k")
     ax.legend(loc="best")
     ax.set_xlabel("Rotation [degrees]")
-    ax.set_ylabel("Root of summed squared curl")
+    ax.set_ylabel("Root of\nsummed curl²")
     return fig
 
 

@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from ..errors import EventWarning, ParameterError
-from ..methods.com import parse_mask
-from ..methods.descan import fit_descan
+from ..methods.com import check_measured, fill_empty, parse_mask
+from ..methods.descan import RobustFit, fit_descan
 from ..methods.hot_pixels import find_hot_pixels, warn_hot
 from .patterns import patterns_of
 
@@ -122,11 +122,16 @@ def _given_field(given: Sequence[Any], datacube: Any) -> tuple[np.ndarray, np.nd
 
 
 def descan(
-    measured: np.ndarray, dose: np.ndarray, fit_function: str, given: Sequence[Any] | None
+    measured: np.ndarray,
+    dose: np.ndarray,
+    fit_function: str,
+    given: Sequence[Any] | None,
+    robust: bool = False,
 ) -> np.ndarray:
     """Return the descan [px], fitted or given, broadcastable to (2, Rx, Ry)."""
+    check_measured(dose)
     if given is None:
-        return fit_descan(measured, fit_function, valid=dose > 0)
+        return fit_descan(measured, fit_function, dose > 0, RobustFit() if robust else None)
     shifts = _pair(given, "force_com_shifts")
     if shifts.ndim == 1:
         shifts = shifts[:, None, None]
@@ -135,8 +140,11 @@ def descan(
             f"force_com_shifts has shape {shifts.shape}; give two numbers, or two arrays of shape "
             f"{measured.shape[1:]}"
         )
-    if not np.isfinite(shifts).all():
-        raise ParameterError("force_com_shifts holds NaN or infinity")
+    known = ~np.isnan(shifts).any(axis=0)
+    if np.isinf(shifts).any() or not known.any():
+        raise ParameterError("force_com_shifts holds infinity, or nothing but NaN")
+    shifts, n_filled = fill_empty(shifts, known)
+    warn_empty(n_filled, known.size, " of force_com_shifts")
     return shifts
 
 
@@ -148,12 +156,12 @@ def _pair(given: Sequence[Any], name: str) -> np.ndarray:
         raise ParameterError(f"{name} must be a pair (CoMx, CoMy): {error}") from error
 
 
-def warn_empty(n_filled: int, n_positions: int) -> None:
+def warn_empty(n_filled: int, n_positions: int, of: str = "") -> None:
     """Report positions that were interpolated."""
     if n_filled:
         warnings.warn(
-            f"{n_filled} of {n_positions} patterns hold no electrons: their centre of mass was "
-            "interpolated from their neighbours",
+            f"{n_filled} of {n_positions} patterns{of} hold no electrons: their centre of mass "
+            "was interpolated from their neighbours",
             EventWarning,
             stacklevel=3,
         )

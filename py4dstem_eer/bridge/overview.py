@@ -10,7 +10,7 @@ from py4DSTEM.datacube import VirtualDiffraction
 
 from ..methods.overview import DARK_FIELD_FROM, Overview
 from .calibration import scan_step
-from .dpc_figures import draw_field
+from .dpc_figures import draw_field, settle
 from .figures import draw_image, draw_pattern
 from .results import real_slice
 
@@ -87,4 +87,5 @@ def draw_overview(results: dict[str, Array], found: Overview, dpc: Any) -> Any:
     draw_field(axes[1, 0], com.data, (steps[0], steps[1]) if calibrated else None)
     draw_image(axes[1, 1], dpc.object_phase, "DPC phase")
     draw_image(axes[1, 2], dpc.dose, "Dose", cmap="gray")
+    settle(figure)
     return figure

@@ -153,17 +153,22 @@ def fill_empty(com: np.ndarray, weight: np.ndarray) -> tuple[np.ndarray, int]:
         If every position is empty.
     """
     empty = ~(weight > 0)
+    check_measured(weight)
     n_filled = int(np.count_nonzero(empty))
-    if n_filled == empty.size:
-        raise EventError(
-            f"all {empty.size} patterns are empty: there is no centre of mass; check the mask and "
-            "the file"
-        )
     if n_filled == 0:
         return np.array(com, np.float64), 0
     weight = np.where(empty, 0.0, weight)
     sums = np.where(empty, 0.0, com) * weight
     return np.where(empty, _neighbourhood_mean(np.stack([*sums, weight])), com), n_filled
+
+
+def check_measured(weight: np.ndarray) -> None:
+    """Raise an EventError if every position is empty, see `fill_empty`."""
+    if not (weight > 0).any():
+        raise EventError(
+            f"all {weight.size} patterns are empty: there is no centre of mass; check the mask and "
+            "the file"
+        )
 
 
 def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:

@@ -168,10 +168,13 @@ def solve_rotation(
     Raises
     ------
     ParameterError
-        If the field is not finite, the angle is not, or the scan is smaller than 3 × 3 positions.
+        If the field or the angle is not finite, the transpose no truth value, or the scan smaller
+        than 3 × 3 positions.
     """
     if force_rotation is not None:
         parse_real(force_rotation, "force_com_rotation", unit="degrees")
+    if not isinstance(force_transpose, (bool, np.bool_, int, type(None))):
+        raise ParameterError(f"force_com_transpose is {force_transpose!r}; give True or False")
     if force_rotation is not None and force_transpose is not None:
         return RelativeRotation(float(force_rotation), bool(force_transpose))
     sums = _sums(_parse_field(com), step, device)
