@@ -55,7 +55,7 @@ def again(explorer, ssb):
         {"C21": 500.0, "sideband": "left"},
         {"C23a": 300.0, "C23b": -120.5, "rotation": -77.123},
         {"transpose": True, "detector_size": 7, "triple_overlap": True},
-        {"weighting": "snr", "defocus": 12.5},
+        {"weighting": "sum", "defocus": 12.5},
         {"defocus": 0.0, "C12": 0.0},
     ],
 )
@@ -82,6 +82,25 @@ def test_the_explorer_starts_where_the_reconstruction_stands_and_leaves_it_alone
     assert not np.array_equal(explorer.redraw(), before)
     np.testing.assert_array_equal(ssb.object_phase.data, before)
     np.testing.assert_array_equal(ssb.reconstruct(weighting="sum").object_phase.data, before)
+
+
+def test_the_first_image_is_that_of_the_package_s_defaults(ssb):
+    explorer = Explorer(ssb)
+    np.testing.assert_array_equal(explorer.redraw(), ssb.reconstruct().object_phase.data)
+
+
+def test_sidebands_and_weighting_bring_each_other_along(explorer):
+    def chosen(**changes):
+        explorer.change(**changes)
+        settings = explorer.settings
+        return settings.weighting, settings.sideband, settings.triple_overlap
+
+    assert chosen(defocus=3.0) == ("snr", "both", False)
+    assert chosen(sideband="left") == ("sum", "left", False)
+    assert chosen(triple_overlap=True) == ("sum", "left", True)
+    assert chosen(weighting="snr") == ("snr", "both", False)
+    assert chosen(triple_overlap=True) == ("sum", "both", True)
+    assert chosen(triple_overlap=False) == ("sum", "both", False)
 
 
 def test_two_explorers_of_one_reconstruction_do_not_disturb_each_other(ssb):
@@ -123,8 +142,7 @@ def test_impossible_settings_are_refused_and_change_nothing(explorer, changes, t
 
 def test_settings_that_cannot_be_drawn_are_taken_back(explorer):
     before = explorer.redraw().copy()
-    explorer.change(weighting="snr")
-    explorer.change(sideband="left")
+    explorer.change(weighting="snr", sideband="left")
     with pytest.raises(ParameterError, match="both sidebands"):
         explorer.redraw()
     assert explorer.settings == explorer.history.start

@@ -62,8 +62,16 @@ def test_the_first_answer_has_all_that_the_panel_shows(session):
     assert tuple(fixed["scan"]) == (9, 8)
 
 
+def test_it_is_said_why_there_is_nothing_to_see(session):
+    # 64 patterns of noise
+    assert "nothing above the noise" in ask(session, "ready").content["said"]
+    assert "a phase alone" in ask(session, "show", tab="amplitude").content["said"]
+    assert ask(session, "change", changes={"weighting": "sum"}).content["said"] == ""
+
+
 def test_what_does_not_change_is_not_sent_again(session):
-    first = ask(session, "ready")
+    ask(session, "ready")
+    first = ask(session, "change", changes={"weighting": "sum"})
     reply = ask(session, "change", changes={"C21": 400.0}, commit=False)
     assert set(reply.arrays) == {"image", "trotters", "colors"}
     assert not np.array_equal(reply.arrays["image"], first.arrays["image"])

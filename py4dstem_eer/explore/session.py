@@ -99,7 +99,7 @@ class Session:
             raise ParameterError(f"the panel sent {kind!r}, which means nothing")
         self._ACTIONS[kind](self, self.explorer, message)
         self._draw(self.explorer, reply, whole=kind == "ready")
-        reply.content["said"] = self._said
+        reply.content["said"] = self._said or _remark(self.explorer, reply.content["sigma"])
 
     def _change(self, explorer: Explorer, message: Mapping[str, Any]) -> None:
         explorer.change(bool(message.get("commit", True)), **message["changes"])
@@ -253,6 +253,15 @@ class Session:
             "call": explorer.python_call(),
             "notes": explorer.notes,
         }
+
+
+def _remark(explorer: Explorer, sigma: float) -> str:
+    """Say why there is nothing to see, if there is not."""
+    if sigma > 0 or explorer.settings.weighting != "snr":
+        return ""
+    if explorer.tab == "amplitude":
+        return "least squares finds a phase alone; the sum of one sideband shows absorption too"
+    return "least squares finds nothing above the noise; the sum shows the noise as well"
 
 
 def _one_line(error: BaseException) -> str:

@@ -12,7 +12,7 @@ from ..errors import ParameterError
 from ..methods.ssb import SIDEBANDS
 from ..optics import POLAR_ALIASES, POLAR_SYMBOLS, Aberrations
 from .coefficients import with_value
-from .source import preprocessing
+from .source import preprocessing, reconstruction
 
 WEIGHTINGS = ("sum", "snr")
 _DETECTOR_SIZES = range(4, 129)
@@ -38,7 +38,7 @@ class Settings:
 
     polar: Mapping[str, float] = field(default_factory=lambda: dict.fromkeys(POLAR_SYMBOLS, 0.0))
     sideband: str = "both"
-    weighting: str = "sum"
+    weighting: str = "snr"
     triple_overlap: bool = False
     rotation: float = 0.0
     transpose: bool = False
@@ -46,9 +46,10 @@ class Settings:
 
     @classmethod
     def of(cls, ssb: EventSSB) -> Settings:
-        """Return what a preprocessed `ssb` is set to."""
+        """Return what a preprocessed `ssb` is set to, as it was reconstructed last, if it was."""
         used = preprocessing(ssb)
         return cls(
+            **reconstruction(ssb),
             polar=ssb.polar_parameters,
             rotation=used["force_com_rotation"],
             transpose=used["force_com_transpose"],
@@ -62,7 +63,8 @@ class Settings:
         ----------
         **changes
             Attributes of this class but `polar`; and aberrations by any name of py4DSTEM or by
-            their cartesian parts, e.g. ``C12a`` [Å, rad].
+            their cartesian parts, e.g. ``C12a`` [Å, rad]. A single sideband or triple overlaps
+            bring the weighting "sum" with them, and "snr" brings both sidebands: it takes all.
 
         Raises
         ------
@@ -77,7 +79,7 @@ class Settings:
                 known = name if name == "defocus" else POLAR_ALIASES.get(name, name)
                 polar = with_value(polar, known, _finite(name, value))
         Aberrations.parse(polar)
-        return replace(self, polar=polar, **others)
+        return replace(self, polar=polar, **_companions(others), **others)
 
     @property
     def reconstruction(self) -> dict[str, Any]:
@@ -100,6 +102,15 @@ class Settings:
             "force_com_rotation": self.rotation,
             "force_com_transpose": self.transpose,
         }
+
+
+def _companions(changes: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what must change along with the sidebands or the weighting, if it is not named."""
+    single = changes.get("sideband", "both") != "both" or changes.get("triple_overlap", False)
+    wanted: dict[str, Any] = {"weighting": "sum"} if single else {}
+    if changes.get("weighting") == "snr":
+        wanted = {"sideband": "both", "triple_overlap": False}
+    return {name: value for name, value in wanted.items() if name not in changes}
 
 
 def _finite(name: str, value: Any) -> float:

@@ -31,6 +31,15 @@ def preprocessing(ssb: EventSSB) -> dict[str, Any]:
     }
 
 
+def reconstruction(ssb: EventSSB) -> dict[str, Any]:
+    """Return sidebands and weighting of the last reconstruction, nothing if there was none."""
+    done = ssb._results.get("object_phase")
+    if done is None:
+        return {}
+    used = done.metadata["parameters"]
+    return {name: used[name] for name in ("sideband", "triple_overlap", "weighting")}
+
+
 def _degrees(radians: float) -> float:
     """Return the angle that `math.radians` turns into `radians` exactly, if there is one."""
     near = math.degrees(radians)

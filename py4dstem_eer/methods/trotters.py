@@ -158,7 +158,7 @@ def trotters(
         If an index is not one of the scan, or no disks overlap at a frequency.
     """
     places = _parse_frequencies(frequencies, store.runs.scan_shape)
-    table = aberrations and aberrations.chi_table(store.geometry.wavelength)
+    table = None if aberrations is None else aberrations.chi_table(store.geometry.wavelength)
     images = np.zeros((len(places), grid.shape[0] * grid.shape[1]), np.complex64)
     for image, place in zip(images, places, strict=True):
         pixels, values = _entries(store, int(place[0]), int(place[1]), table)

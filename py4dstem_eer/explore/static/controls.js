@@ -174,11 +174,10 @@ class Controls {
     this.rotation.setUnit(1, "°");
     this.transpose = toggle("transpose", "detector rows and columns are swapped", change("transpose"));
     this.triple = toggle("triple", "use the regions where three disks overlap", change("triple_overlap"));
-    this.sideband = dropdown("sideband", "which double overlaps are used",
+    this.sideband = dropdown("sideband", "which double overlaps are used; a single one is summed",
       [["both", "both"], ["left", "left"], ["right", "right"]], change("sideband"));
-    this.weighting = dropdown("weighting", "sum: sharp; snr: least squares, quantitative",
-      [["sum", "sum"], ["snr", "least squares"]], (weighting) => post("change",
-        { changes: weighting === "snr" ? { weighting, sideband: "both", triple_overlap: false } : { weighting }, commit: true }));
+    this.weighting = dropdown("weighting", "least squares: quantitative, weighted by the noise, from both sidebands; sum: sharp, as py4DSTEM's",
+      [["snr", "least squares"], ["sum", "sum"]], change("weighting"));
     this.size = make("input", { type: "number", min: 4, max: 128, step: 2, "aria-label": "detector size",
       title: "side of the small detector that the events are binned onto [px]",
       onchange: () => change("detector_size")(Number(this.size.value)) });
@@ -232,7 +231,6 @@ class Controls {
     this.rotation.take(rotation);
     this.transpose.box.checked = transpose;
     this.triple.box.checked = state.settings.triple_overlap;
-    this.triple.box.disabled = this.sideband.disabled = weighting === "snr";
     this.sideband.value = sideband;
     this.weighting.value = weighting;
     if (document.activeElement !== this.size) this.size.value = size ?? "";

@@ -49,8 +49,8 @@ class Link {
       clearTimeout(this.timer);
       this.waiting(false);
     }
+    if (own) this.send();  // before drawing: the kernel works meanwhile
     this.arrived(content, buffers, sent);
-    if (own) this.send();
   }
 
   close() {
