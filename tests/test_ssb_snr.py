@@ -5,6 +5,8 @@ Nothing here imports py4DSTEM, which does not load under numba's CUDA simulator.
 
 from __future__ import annotations
 
+import functools
+
 import numpy as np
 import pytest
 import reference
@@ -14,6 +16,7 @@ from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods import reductions, ssb, ssb_snr
 from py4dstem_eer.methods.aperture_grid import aperture_grid
 from py4dstem_eer.methods.bright_field import Disk
+from py4dstem_eer.methods.chance_passing import passing_excess, passing_noise
 from py4dstem_eer.optics import Aberrations, Geometry
 from py4dstem_eer.simulate import (
     band_limited,
@@ -100,6 +103,20 @@ def test_sums_are_those_of_plain_numpy(scan, device):
             np.testing.assert_allclose(found, expected, rtol=2e-4, atol=2e-3)
 
 
+def test_phase_and_sigma_are_those_of_the_cpu(device):
+    geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.6), 0.3, True)
+    data = np.random.default_rng(0).poisson(2.0, (6, 7, 14, 15)).astype(np.uint16)
+    data[2, 3] *= 9  # some coefficients pass by themselves
+    disk, knobs = Disk(CENTER, RADIUS), Aberrations.parse(POLAR)
+    events = EventStore.from_dense(data)
+    here, there = (
+        ssb_snr.estimate_phase(*prepared(events, disk, PIXEL, geometry, None, d), knobs)
+        for d in ("cpu", device)
+    )
+    np.testing.assert_allclose(there.phase, here.phase, atol=1e-5)
+    assert there.sigma == pytest.approx(here.sigma, rel=1e-4)
+
+
 def particle(shape, step):
     """A crystal's island in vacuum."""
     rows, columns = np.indices(shape)
@@ -164,18 +181,71 @@ def test_the_scale_is_in_radians():
     assert abs(phase.mean()) < 1e-6
 
 
-@pytest.mark.parametrize("specimen", [crystal_phase, film, np.zeros], ids=lambda s: s.__name__)
-def test_sigma_is_the_scatter_of_repeated_noise(specimen):
-    phase = np.zeros((40, 40), np.float32) if specimen is np.zeros else specimen((40, 40), 0.32)
-    camera = {"detector_shape": (120, 124), "disk_radius": 45.0}
-    repeats = [
-        simulate_events(phase, 0.32, electrons_per_pattern=1000, flyback=False, seed=s, **camera)
-        for s in range(8)
-    ]
-    estimates = [estimate(*repeat) for repeat in repeats]
-    scatter = np.std([e.phase for e in estimates], axis=0, ddof=1)
-    measured = np.sqrt(np.mean(scatter**2))
-    assert np.mean([e.sigma for e in estimates]) == pytest.approx(measured, rel=0.1)
+def vacuum(shape, step):
+    return np.zeros(shape, np.float32)
+
+
+@functools.cache
+def mean_patterns(specimen):
+    """Return what pixels count on average for one electron per pattern, their grid and the truth.
+
+    From one scan of many electrons, whose own noise is henceforth part of the object.
+    """
+    events, truth = simulate_events(
+        specimen((32, 30), 0.32),
+        0.32,
+        detector_shape=(60, 62),
+        disk_radius=22.0,
+        electrons_per_pattern=10_000,
+        flyback=False,
+    )
+    disk = Disk(truth.disk_center, truth.disk_radius)
+    args = (events.detector_shape, disk, truth.reciprocal_pixel, truth.geometry, 18)
+    grid = aperture_grid(*args, rim=True)
+    stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint16))
+    return stack / 10_000, grid, truth
+
+
+def repeated(specimen, electrons, n):
+    """Return estimates from n scans of the same object that differ in their noise only."""
+    mean, grid, truth = mean_patterns(specimen)
+    rng = np.random.default_rng(7)
+    for _ in range(n):
+        stack = rng.poisson(electrons * mean).astype(np.uint16)
+        shape, total = truth.scan_shape, float(stack.sum())
+        store = ssb_snr.prepare_snr(stack, grid, shape, total, truth.geometry)
+        yield ssb_snr.estimate_phase(store, grid, truth.aberrations)
+
+
+# in the vacuum a handful of coefficients, which pass by chance, carry much of the noise
+@pytest.mark.parametrize(
+    ("specimen", "n", "within"), [(crystal_phase, 40, 0.1), (particle, 40, 0.1), (vacuum, 60, 0.2)]
+)
+@pytest.mark.parametrize("electrons", [40, 100, 400, 4000])
+def test_sigma_is_the_scatter_of_repeated_noise(specimen, n, within, electrons):
+    estimates = list(repeated(specimen, electrons, n))
+    scatter = np.var([e.phase for e in estimates], axis=0, ddof=1).mean()
+    assert np.mean([e.sigma**2 for e in estimates]) ** 0.5 == pytest.approx(
+        scatter**0.5, rel=within
+    )
+
+
+@pytest.mark.parametrize(("doubt", "within"), [(1.0, 0.06), (2.0, 0.14), (7.0, 0.2)])
+@pytest.mark.parametrize("factor", [0.0, 0.3, 0.6])
+@pytest.mark.parametrize("true", [0.0, 1.0, 2.0, 2.7, 3.0, 3.4, 4.0, 6.0])
+def test_noise_of_what_passes_by_chance_is_right_on_average(true, factor, doubt, within):
+    grid = np.linspace(-6, 6, 241)
+    noise = grid[:, None] + 1j * grid  # of variance one
+    weight = np.exp(-(np.abs(noise) ** 2)) / np.exp(-(np.abs(noise) ** 2)).sum()
+    value = true * doubt**0.5 + noise
+    power = np.abs(value) ** 2 / doubt
+    passes = power > 9
+    result = np.where(passes, 1 - 1 / np.maximum(power, 1), factor) * value
+    variance = np.sum(weight * np.abs(result) ** 2) - np.abs(np.sum(weight * result)) ** 2
+    tables = passing_noise(3.0)
+    told = np.where(passes, 1 + np.maximum(power, 1) ** -2, factor**2)
+    told[passes] += [passing_excess(tables, 3.0, p, 1 / doubt, factor) for p in power[passes]]
+    assert np.sum(weight * told) == pytest.approx(variance, rel=within, abs=1e-6)
 
 
 def test_vacuum_is_flat():

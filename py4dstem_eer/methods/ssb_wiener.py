@@ -9,11 +9,13 @@ from __future__ import annotations
 import numpy as np
 
 from ..device import kernel
+from .chance_passing import passing_excess
 
 #: How strongly misfit lowers the trust in a scan frequency.
 _MISFIT_WEIGHT = np.float32(3)
-#: |F̂|² beyond this many variances is signal by itself.
-_PLAIN_SIGNAL = np.float32(9)
+#: |F̂| beyond this many of its standard errors is signal by itself.
+PLAIN_SIGNAL = 3.0
+_PLAIN_POWER = np.float32(PLAIN_SIGNAL**2)
 #: Scan frequencies whose S is a smaller part of the largest tell nothing.
 _LEAST_OVERLAP = np.float32(0.01)
 #: Width of the neighbourhood over which weaker signal is averaged, and its reach [frequencies].
@@ -70,15 +72,18 @@ def smooth_along_columns(item, lanes, fields, weights, smooth):
 
 
 @kernel
-def shrink_coefficients(item, lanes, fields, smooth, weights, n_columns, spectrum, noise):
-    """Average along the row as well, and multiply its coefficients by σ²/(σ² + v)."""
+def shrink_coefficients(item, lanes, fields, smooth, weights, passing, n_columns, spectrum, noise):
+    """Average along the row as well, and multiply its coefficients by σ²/(σ² + v).
+
+    The first plane of `noise` is the variance that passes, the second without what chance adds.
+    """
     i, lane = item // lanes, item % lanes
     n_rows = fields.shape[1]
     for column in range(lane, fields.shape[2], lanes):
         re, im = fields[0, i, column], fields[1, i, column]
         variance, doubt = fields[2, i, column], fields[3, i, column]
         if not doubt > _ZERO:
-            spectrum[i, column], noise[i, column] = 0, _ZERO
+            spectrum[i, column], noise[0, i, column], noise[1, i, column] = 0, _ZERO, _ZERO
             continue
         # without its own share a coefficient's factor does not follow its own noise
         own = weights[REACH] * weights[REACH]
@@ -92,11 +97,14 @@ def shrink_coefficients(item, lanes, fields, smooth, weights, n_columns, spectru
         power = re * re + im * im
         local = max(excess / total, _ZERO) if total > _ZERO else _ZERO
         factor = local / (local + doubt)
-        passed = factor * factor
-        if power > _PLAIN_SIGNAL * doubt:
+        passed, by_chance = factor * factor, 0.0
+        if power > _PLAIN_POWER * doubt:
+            share = variance / doubt
+            by_chance = passing_excess(passing, PLAIN_SIGNAL, power / doubt, share, factor)
             # the factor 1 − v/|F̂|² follows the noise of |F̂|, by which more of that passes
             factor = _ONE - doubt / power
             passed = _ONE + (doubt / power) * (doubt / power)
         spectrum[i, column] = complex(re * factor, im * factor)
         times = _ONE if column == 0 or 2 * column == n_columns else _ONE + _ONE
-        noise[i, column] = times * passed * variance
+        noise[0, i, column] = times * (passed + by_chance) * variance
+        noise[1, i, column] = times * passed * variance
