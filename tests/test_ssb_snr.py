@@ -104,13 +104,14 @@ def test_sums_are_those_of_plain_numpy(scan, device):
 
 
 def test_phase_and_sigma_are_those_of_the_cpu(device):
-    geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.6), 0.3, True)
-    data = np.random.default_rng(0).poisson(2.0, (6, 7, 14, 15)).astype(np.uint16)
-    data[2, 3] *= 9  # some coefficients pass by themselves
-    disk, knobs = Disk(CENTER, RADIUS), Aberrations.parse(POLAR)
-    events = EventStore.from_dense(data)
+    camera = {"detector_shape": (30, 31), "disk_radius": 10.0}
+    events, truth = simulate_events(  # some of its coefficients pass by themselves
+        crystal_phase((12, 11), 0.32), 0.32, electrons_per_pattern=500, flyback=False, **camera
+    )
+    disk = Disk(truth.disk_center, truth.disk_radius)
+    args = (disk, truth.reciprocal_pixel, truth.geometry, 7)
     here, there = (
-        ssb_snr.estimate_phase(*prepared(events, disk, PIXEL, geometry, None, d), knobs)
+        ssb_snr.estimate_phase(*prepared(events, *args, d), truth.aberrations)
         for d in ("cpu", device)
     )
     np.testing.assert_allclose(there.phase, here.phase, atol=1e-5)
