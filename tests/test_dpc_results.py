@@ -107,6 +107,8 @@ class TestElectricField:
         np.testing.assert_allclose(projected.data, np.hypot(*stack))
         mean = dpc.electric_field(thickness=40.0)
         assert mean.units == "V/A"
+        assert mean.metadata["parameters"]["thickness"] == 40
+        assert projected.metadata["parameters"]["thickness"] is None
         np.testing.assert_allclose(mean.data, projected.data / 40)
         assert dpc._datacube.tree("dpc_reconstruction_electric_field") is mean
 

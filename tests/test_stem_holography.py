@@ -55,6 +55,17 @@ def test_from_cube_to_amplitude_and_phase(scan, tmp_path):
     np.testing.assert_array_equal(saved.data, found.phase.data)
 
 
+def test_of_three_beams_twice_the_first_peak_is_the_specimen():
+    data = np.random.default_rng(0).poisson(means(specimen(), (0.5, 1.0, 0.5), 100.0))
+    cube = SparseDataCube.from_dense(data)
+    vacuum = np.zeros(SHAPE[:2], bool)
+    vacuum[:, 0] = True
+    first = stem_holography(cube, reference=vacuum, verbose=False)
+    assert not agrees(first, 0.3)
+    double = (2 * first.peak[0], 2 * first.peak[1])
+    assert agrees(stem_holography(cube, double, reference=vacuum, verbose=False))
+
+
 def test_a_vacuum_scan_of_the_same_shape_goes_position_by_position():
     drifting = cube_of(specimen(), drift=0.9)
     vacuum = cube_of(np.ones(SHAPE[:2], complex), seed=1, drift=0.9)

@@ -111,9 +111,8 @@ def field_slice(
         raise CalibrationError(f"the electric field needs the {missing}")
     field = electric_field(prepared.corrected, prepared.energy, thickness)
     units = "V" if thickness is None else "V/A"
-    if components:
-        return _slice(prepared, name, "electric_field", field, units, ("Ex", "Ey"))
-    return _slice(prepared, name, "electric_field", np.hypot(*field), units)
+    shown = (field, units, ("Ex", "Ey")) if components else (np.hypot(*field), units)
+    return _slice(prepared, name, "electric_field", *shown, thickness=thickness)
 
 
 def phase_slice(prepared: Prepared, name: str, phase: np.ndarray, **settings: Any) -> RealSlice:

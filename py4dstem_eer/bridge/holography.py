@@ -54,7 +54,9 @@ def stem_holography(
     datacube : SparseDataCube
     peak : (int, int), optional
         Bragg peak of the grating (u, v) [fringes per detector height, width]; its sign is that of
-        the phase. Default: found in the FFT of a sample's mean pattern, u > 0.
+        the phase. Default: found in the FFT of a sample's mean pattern, u > 0. Where three beams
+        leave the grating and only an outer one passes the specimen, the first peak has the beams
+        −1 and +1 both; twice the first peak has one of them against the other alone.
     half_width : int
         Fourier pixels up to this far from the peak are used.
     reference : SparseDataCube or (Rx, Ry) bool, optional
