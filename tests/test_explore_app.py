@@ -3,8 +3,11 @@
 from __future__ import annotations
 
 import socket
+import subprocess
+import sys
 
 import numpy as np
+import psutil
 import pytest
 from click.testing import CliRunner
 
@@ -85,3 +88,19 @@ def test_without_voila_the_install_line_is_given(monkeypatch):
     monkeypatch.setattr(app, "_NEEDED", ("a_package_that_is_not_there",))
     with pytest.raises(ImportError, match="pip install"):
         app.serve("1", lambda text: None)
+
+
+def test_the_server_ends_with_the_command_even_if_that_is_killed():
+    pytest.importorskip("voila")
+    code = (
+        "from py4dstem_eer.explore import app\n"
+        "app.serve('1', lambda text: print(text, flush=True), browser=False)"
+    )
+    command = subprocess.Popen([sys.executable, "-c", code], stdout=subprocess.PIPE, text=True)
+    try:
+        assert "http://127.0.0.1" in command.stdout.readline()
+        (server,) = psutil.Process(command.pid).children()
+    finally:
+        command.kill()
+        command.communicate()
+    assert server.wait(30) is None  # no child of ours, so without its status

@@ -24,6 +24,7 @@ from .panel import UI_INSTALL_LINE
 
 _HOST = "127.0.0.1"
 _KERNEL = "py4dstem-eer"
+_SERVER = str(Path(__file__).with_name("voila_server.py"))
 _NEEDED = ("voila", "anywidget", "ipykernel")
 #: Others may ask for another Jupyter than Voilà's, and take time to load.
 _EXTENSIONS = (
@@ -103,7 +104,7 @@ def _voila(code: str, port: int, token: str) -> Iterator[subprocess.Popen]:
         folder = Path(name)
         notebook = write_notebook(folder, code)
         command = [
-            *(sys.executable, "-m", "voila", str(notebook), "--no-browser", "--template=panel"),
+            *(sys.executable, _SERVER, str(notebook), "--no-browser", "--template=panel"),
             *(f"--port={port}", f"--Voila.ip={_HOST}", "--Voila.port_retries=0"),
             *(f"--token={token}", "--VoilaConfiguration.allow_theme_override=YES"),
             *(f"--VoilaConfiguration.extension_allowlist={name}" for name in _EXTENSIONS),
@@ -113,6 +114,7 @@ def _voila(code: str, port: int, token: str) -> Iterator[subprocess.Popen]:
             # a session of its own: Ctrl-C reaches it from here alone, once
             server = subprocess.Popen(
                 command,
+                stdin=subprocess.PIPE,  # it ends when this does, see `voila_server`
                 stdout=out,
                 stderr=subprocess.STDOUT,
                 env=_environment(folder),
