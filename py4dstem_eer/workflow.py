@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
@@ -278,8 +279,10 @@ def _split(options: dict[str, Any]) -> tuple[dict[str, Any], dict[str, Any]]:
 def _open(file: Path, options: dict[str, Any]) -> Any:
     """Open an event file as a cube, with the calibration that it may bring along."""
     format_name = format_of(file, options.pop("format", None))
+    show = warnings.showwarning  # the command line's own, that the import would replace
     import py4DSTEM
 
+    warnings.showwarning = show
     return py4DSTEM.import_file(file, filetype=format_name, **options)
 
 

@@ -16,7 +16,7 @@ import py4DSTEM
 import pytest
 from click.testing import CliRunner
 
-from py4dstem_eer import open_events
+from py4dstem_eer import EventStore, open_events
 from py4dstem_eer.cli import main
 from py4dstem_eer.command_options import as_typed, given
 from py4dstem_eer.readers.options import LINE_MARKS, ReaderOptions
@@ -214,6 +214,22 @@ def test_warnings_are_one_line(scan, tmp_path):
     line = next(line for line in result.output.splitlines() if "dropped" in line)
     assert line.startswith(f"Warning: {path}: ")
     assert ".py:" not in result.output
+
+
+def test_warnings_are_said_to_be_such_where_py4dstem_was_not_imported_before(tmp_path):
+    """Its import takes over how warnings are shown."""
+    data = np.random.default_rng(0).poisson(0.2, (5, 4, 12, 13))
+    data[2, 1] = 0
+    write_stempy(tmp_path / "scan.h5", EventStore.from_dense(data))
+    code = "from py4dstem_eer.cli import main; main()"
+    options = ("--center", "5", "6", "--bf-radius", "4")
+    done = subprocess.run(
+        [sys.executable, "-c", code, "dpc", str(tmp_path / "scan.h5"), *options],
+        capture_output=True, text=True, check=True, timeout=120,
+    )  # fmt: skip
+    warned = [line for line in done.stderr.splitlines() if "1 of 20 patterns" in line]
+    assert len(warned) == 1
+    assert warned[0].startswith("Warning: ")
 
 
 CHOSEN = {
