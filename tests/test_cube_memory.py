@@ -74,6 +74,9 @@ OPERATIONS = {
     "finely shifted mean": lambda c: c.get_virtual_diffraction(
         "mean", shift_center=True, subpixel=True, **QUIET
     ),
+    "finely shifted max": lambda c: c.get_virtual_diffraction(
+        "max", shift_center=True, subpixel=True, **QUIET
+    ),
     "pattern": lambda c: c.data[3, 4],
     "pixels": lambda c: (c.data[:, :, bad_pixels(c)], c),
     "beam stop": lambda c: c.get_beamstop_mask(),

@@ -128,6 +128,7 @@ def test_keeps_order(pixel_map, keeps_order):
         (bin_map((8, 8), 8), 6),
         (centred_map((9, 7), (4.2, 2.7), 1.7, 4), 0),
         (mask_map(np.zeros((4, 8), bool)), 5),
+        (PixelMap(np.array([0, 0, 1, 2] * 2, np.int32), (2, 4), (1, 3)), 0),
     ],
 )
 def test_short_table(pixel_map, shift):

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from py4dstem_eer import EventStore
 from py4dstem_eer.detector import bin_map, crop_map, select_map
 from py4dstem_eer.errors import EventError, ParameterError
-from py4dstem_eer.methods import reductions
+from py4dstem_eer.methods import fourier_maximum, reductions
 from py4dstem_eer.methods.shifted_images import shifted_virtual_image
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
@@ -112,6 +112,31 @@ def test_weighted_sums(device, kind):
     assert np.iscomplexobj(total) is (kind == "complex")
     assert np.issubdtype(total.dtype, np.integer) is (kind in ("bool", "int", "nothing"))
     np.testing.assert_allclose(total, expected, rtol=1e-12, atol=1e-12)
+
+
+def fourier_shifted(pattern, shift):
+    """A pattern turned wave by wave, from the definition of the transform."""
+    spectrum = np.fft.fft2(pattern)
+    for axis, n in enumerate(pattern.shape):
+        turn = np.exp(-2j * np.pi * shift[axis] * np.fft.fftfreq(n))
+        spectrum = spectrum * (turn[:, None] if axis == 0 else turn)
+    return np.fft.ifft2(spectrum).real
+
+
+@pytest.mark.parametrize("detector", [(6, 7), (6, 8), (7, 5), (5, 8), (1, 4), (2, 2)])
+@pytest.mark.parametrize("kind", ["bool", "int", "float", "nothing"])
+@pytest.mark.parametrize("largest", [1, 300])
+def test_maximum_of_patterns_shifted_by_fractions(detector, kind, largest, monkeypatch):
+    data = np.random.default_rng(5).poisson(0.5, (*SHAPE[:2], *detector)).clip(0, largest)
+    data[1, 2].flat[0] = largest
+    monkeypatch.setattr(fourier_maximum, "_BATCH_BYTES", 3 * 8 * detector[0] * detector[1])
+    store = Split(EventStore.from_dense(data), [1, 3])
+    found = fourier_maximum.fourier_shifted_max(store, WEIGHTS[kind], SHIFTS)
+    expected = np.zeros(detector)
+    for at in np.ndindex(SHAPE[:2]):
+        moved = fourier_shifted(data[at], [s[at] for s in SHIFTS])
+        expected = np.maximum(expected, moved * WEIGHTS[kind][at])
+    np.testing.assert_allclose(found, expected, atol=1e-10)
 
 
 @pytest.mark.parametrize("kind", MASKS)

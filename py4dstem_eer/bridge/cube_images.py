@@ -12,6 +12,7 @@ from py4DSTEM.datacube import DataCube, VirtualDiffraction, VirtualImage
 from ..errors import CalibrationError, ParameterError
 from ..events import EventStore
 from ..methods import medians, reductions
+from ..methods.fourier_maximum import fourier_shifted_max
 from ..methods.fourier_shifts import fourier_shifted_sum
 from ..methods.shifted_images import shifted_virtual_image
 from ..methods.shifted_patterns import Shift, shifted_sum, weighted_max
@@ -101,9 +102,6 @@ class EventImages(DataCube):
         }
         weights = self._scan_weights(method, mask)
         shift = self._pattern_shift(method, subpixel) if shift_center else None
-        if shift is not None and subpixel and method == "max":
-            # shifted by fractions every pattern is dense: one after another, as py4DSTEM does
-            return super().get_virtual_diffraction(**arguments)
         if shift is not None and weights is None:
             arguments["mask"] = weights = np.ones(self.Rshape, bool)  # py4DSTEM notes it down
         with shown(verbose):
@@ -139,6 +137,8 @@ class EventImages(DataCube):
         if mask is not None:
             reductions.check_mask(mask, self.Qshape)
         if align:
+            # one by one, as each is aligned to the mean of those before; where places correlate
+            # equally well, rounding decides, so that no other way gives the same probe
             return super().get_vacuum_probe(
                 region, align, mask, threshold, expansion, opening, verbose, returncalc
             )
@@ -179,6 +179,8 @@ class EventImages(DataCube):
             return medians.median_pattern(self.events, weights)
         if method == "max" and shift is None and weights.dtype == bool and not weights.any():
             raise ParameterError("the mask selects no scan position: there is no maximum")
+        if method == "max" and shift is not None and shift[0].dtype.kind == "f":
+            return fourier_shifted_max(self.events, weights, shift)
         if method == "max":
             largest = weighted_max(self.events, weights, shift)
             return largest if shift or weights.dtype != bool else largest.astype(self.data.dtype)
