@@ -16,6 +16,7 @@ from .event_lists import index_dtype
 from .memory import GIB
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
+from .readers.protocol import Sample, about
 from .streams import StreamedEventStore
 from .summary import Electrons, count_electrons, histogram
 
@@ -49,6 +50,9 @@ def describe(file: Path, **options: Any) -> str:
     """
     name = format_of(file, options.get("format"))
     head = [("file", f"{file} ({file.stat().st_size / 1e6:.1f} MB)")]
+    sample = _sampled(file, name, options)
+    if sample is not None:
+        return _as_text([*head, *_estimated(file, name, sample, options)])
     try:
         opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
     except MissingOptionError as error:
@@ -56,8 +60,20 @@ def describe(file: Path, **options: Any) -> str:
     events = cast(StreamedEventStore, opened)
     electrons = count_electrons(events, file.stat().st_size)
     return _as_text(
-        [*head, *_described(events, electrons, name), ("next", _next(file, name, events, options))]
+        [
+            *head,
+            *_described(events, electrons, name),
+            ("next", _next(file, name, events.metadata, options)),
+        ]
     )
+
+
+def _sampled(file: Path, name: str, options: Mapping[str, Any]) -> Sample | None:
+    """Return what a part of a file says, if it is too large to be opened in a moment."""
+    reader = load_reader(name)
+    take = getattr(reader, "sample", None)
+    given = {k: v for k, v in options.items() if k not in ("format", "mem")}
+    return None if take is None else take(file, ReaderOptions.parse(name, reader.USES, given))
 
 
 def format_of(file: Path, name: str | None = None) -> str:
@@ -131,6 +147,31 @@ def _dose(electrons: Electrons, metadata: Mapping[str, Any]) -> Iterator[Line]:
     yield "dose", f"{dose:,.4g} electrons/Å² (scan step {rows:.4g} Å)"
 
 
+def _estimated(file: Path, name: str, sample: Sample, options: Mapping[str, Any]) -> Iterator[Line]:
+    yield "format", name
+    yield (
+        "looked at",
+        f"{100 * sample.part:.2g} % of the file, evenly spread; the rest is estimated",
+    )
+    looked_at = sample.per_pattern
+    if len(looked_at):
+        mean = float(looked_at.mean())
+        total = (
+            ""
+            if sample.n_patterns is None
+            else f"{about(mean * sample.n_patterns, int(looked_at.sum()))}; "
+        )
+        yield "electrons", f"{total}about {mean:.1f} per pattern"
+        empty = np.count_nonzero(looked_at == 0)
+        yield "patterns", f"{len(looked_at):,} looked at; {empty:,} empty"
+        yield "electrons per pattern", histogram(looked_at)
+    yield from _flattened(sample.facts)
+    if sample.missing is not None:
+        yield from _asked_for(file, sample.missing, options)
+    else:
+        yield "next", _next(file, name, sample.facts, options)
+
+
 def _without_options(
     file: Path, name: str, error: MissingOptionError, options: Mapping[str, Any]
 ) -> Iterator[Line]:
@@ -138,6 +179,10 @@ def _without_options(
     peek = getattr(load_reader(name), "peek", None)
     if peek is not None:
         yield from _flattened({k: v for k, v in peek(file).items() if k != "format"})
+    yield from _asked_for(file, error, options)
+
+
+def _asked_for(file: Path, error: MissingOptionError, options: Mapping[str, Any]) -> Iterator[Line]:
     yield "missing", error
     command = ["py4dstem-eer info", _quoted(file), *_typed(options)]
     named = dict.fromkeys(re.findall(r"(\w+)=", str(error)))
@@ -148,12 +193,12 @@ def _without_options(
     yield "next", " ".join(command)
 
 
-def _next(file: Path, name: str, events: StreamedEventStore, options: Mapping[str, Any]) -> str:
+def _next(file: Path, name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> str:
     """Return a command for what the file does not say itself."""
     words = ["py4dstem-eer ssb", _quoted(file), *_typed(options), "--semiangle-cutoff 25"]
-    if "energy" not in events.metadata:
+    if "energy" not in known:
         words.append("--energy 80e3")
-    if not {"scan_step", "R_pixel_size"} & set(events.metadata):
+    if not {"scan_step", "R_pixel_size"} & set(known):
         words.append("--force-scan-sampling 0.3")
     hint = "with your values"
     if "keep_flyback" in load_reader(name).USES and "keep_flyback" not in options:

@@ -16,12 +16,48 @@ source, in memory or streamed; `py4DSTEM.import_file` and the command line make 
 
 from __future__ import annotations
 
-from collections.abc import Collection
+import math
+from collections.abc import Collection, Mapping
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
+import numpy as np
+
+from ..errors import MissingOptionError
 from ..streams import EventSource
 from .options import ReaderOptions
+
+
+@dataclass(frozen=True, eq=False)
+class Sample:
+    """What a part of a file says about all of it.
+
+    Attributes
+    ----------
+    part : float
+        Of the file that was looked at.
+    facts : mapping
+        As in the metadata of a source; estimates say that they are.
+    per_pattern : (n,) int64
+        Electrons of the patterns that lie whole in that part.
+    n_patterns : int, optional
+        Of the whole file, if that is known.
+    missing : MissingOptionError, optional
+        What only the user knows.
+    """
+
+    part: float
+    facts: Mapping[str, Any]
+    per_pattern: np.ndarray
+    n_patterns: int | None = None
+    missing: MissingOptionError | None = None
+
+
+def about(number: float, seen: int) -> str:
+    """Return a number estimated from so many that were seen, with the digits that these give."""
+    digits = min(3, len(str(math.isqrt(seen))))
+    return f"about {float(f'{number:.{digits}g}'):,.0f}"
 
 
 class Reader(Protocol):
@@ -31,7 +67,8 @@ class Reader(Protocol):
 
     A module may have a function ``peek(path)`` too, which returns a mapping of what can be said
     about a file without options; `py4dstem-eer info` shows it where `open_source` raises a
-    MissingOptionError.
+    MissingOptionError. And ``sample(path, options)``, where opening a large file takes longer than
+    a second: it returns a `Sample`, or None for a file that is small enough to be opened.
     """
 
     #: The name of the format; that of the entry point.

@@ -18,9 +18,11 @@ from typing import Any
 
 from ..errors import EventWarning, ParameterError
 from .options import ReaderOptions
+from .protocol import Sample
 from .stamps import stamp_of
 from .tpx3_hits import HitSorter, Target
 from .tpx3_index import Index, build_index, starts_with_chunks
+from .tpx3_sample import SMALL, take_sample
 from .tpx3_scan import Schedule, plan
 from .tpx3_source import Sorter, Tpx3Source
 
@@ -69,7 +71,20 @@ def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
         If it is damaged, or a scan line has no start or end, unless errors="skip".
     """
     stamp = stamp_of(path)
-    index = build_index(path, options.skips_errors)
+    return _source(build_index(path, options.skips_errors), options, stamp)
+
+
+def sample(path: Path, options: ReaderOptions) -> Sample | None:
+    """Return what can be said about a file that is too large to be walked through in a moment."""
+    if path.stat().st_size <= SMALL:
+        return None
+    stamp = stamp_of(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EventWarning)  # of what is cut off around a piece
+        return take_sample(path, options, lambda index, alone: _source(index, alone, stamp))
+
+
+def _source(index: Index, options: ReaderOptions, stamp: tuple[int, ...]) -> Tpx3Source:
     target = Target(plan(index, options), 1 if len(index.chips) == 1 else 4)
     sorter = _sorter(target, options)
     metadata = {
@@ -116,7 +131,7 @@ def _skipped(index: Index, schedule: Schedule) -> dict[str, Any]:
             f"{n_lines} lines without start, end or scan row; {index.lost_bytes} bytes belong "
             "to no chunk or are missing at the end",
             EventWarning,
-            stacklevel=5,
+            stacklevel=6,
         )
     return {
         "skipped_packets": n_packets,

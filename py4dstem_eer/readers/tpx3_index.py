@@ -94,10 +94,12 @@ def starts_with_chunks(path: Path) -> bool:
     """Return whether the file starts with the header of a chunk, and another follows it."""
     with path.open("rb", buffering=0) as file:
         header = file.read(8) or b""
-        return len(header) == 8 and _is_followed(file, header, 0, path.stat().st_size)
+        if len(header) < 8 or not header.startswith(packets.MAGIC):
+            return False
+        return _is_followed(file, header, 0, path.stat().st_size)
 
 
-def build_index(path: Path, skip: bool) -> Index:
+def build_index(path: Path, skip: bool, span: tuple[int, int] | None = None) -> Index:
     """Walk through a Timepix3 file.
 
     Parameters
@@ -105,6 +107,9 @@ def build_index(path: Path, skip: bool) -> Index:
     path : Path
     skip : bool
         Whether faulty packets are left out and counted.
+    span : (int, int), optional
+        Go from the first chunk after the first byte to the second byte; with `skip` only. Times are
+        of any rollover then.
 
     Raises
     ------
@@ -114,8 +119,9 @@ def build_index(path: Path, skip: bool) -> Index:
         At the first fault, unless `skip`.
     """
     epoch = 0
+    span = span or (0, path.stat().st_size)
     while True:
-        walker = _Walker(path, skip, epoch)
+        walker = _Walker(path, skip, epoch, span)
         shift = walker.run()
         if not shift:
             return walker.index()
@@ -125,22 +131,23 @@ def build_index(path: Path, skip: bool) -> Index:
 class _Walker:
     """Reads a file from the start, and gathers what `tpx3_time.walk` finds."""
 
-    def __init__(self, path: Path, skip: bool, epoch: int) -> None:
+    def __init__(self, path: Path, skip: bool, epoch: int, span: tuple[int, int]) -> None:
         self._path, self._skip = path, skip
-        self._size = path.stat().st_size
+        self._position, self._size = span
         self._state = time.new_state(epoch)
         self._tally = np.zeros(time.N_CODES, np.int64)
         self._block_room = np.empty((2**11, time.BLOCK_COLUMNS), np.int64)
         self._edge_room = np.empty((2**13, 2), np.int64)
         self._blocks: list[np.ndarray] = []
         self._edges: list[np.ndarray] = []
-        self._position = 0
         self._read_bytes = _FIRST_READ
         self._lost_bytes = 0
 
     def run(self) -> int:
         """Walk to the end of the file, or return by how much the first epoch was wrong [steps]."""
         with self._path.open("rb", buffering=0) as file:
+            if self._position > 0:
+                self._position = _next_chunk(file, self._position, self._size)
             total = -(-self._size // _LARGEST_READ)
             for _ in track(self._reads(file), "looking for clock edges", total):
                 if self._state[time.SHIFT]:

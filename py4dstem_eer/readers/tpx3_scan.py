@@ -160,7 +160,7 @@ def _by_clock(index: Index, options: ReaderOptions) -> Schedule:
         "synchronised_by": "clock",
     }
     starts, stops, spans = np.array([[start], [stop], [dwell.numerator]], np.int64)
-    kept = _kept_columns(shape, options)
+    kept = kept_columns(shape, options)
     return Schedule(shape, kept, starts, stops, spans, dwell.denominator, n_positions, facts)
 
 
@@ -195,7 +195,7 @@ def _by_lines(index: Index, lines: Lines, options: ReaderOptions) -> Schedule:
         "scan_duration": (_seconds(int(stops[-1] - lines.starts[0])), "s"),
         "synchronised_by": f"{options.line_start} to {options.line_end}",
     }
-    kept = _kept_columns(shape, options)
+    kept = kept_columns(shape, options)
     return Schedule(shape, kept, lines.starts, stops, spans, parts, columns, facts, lines.skipped)
 
 
@@ -226,7 +226,8 @@ def _columns(index: Index, lines: Lines, options: ReaderOptions) -> int:
     return columns
 
 
-def _kept_columns(shape: Shape2D, options: ReaderOptions) -> int:
+def kept_columns(shape: Shape2D, options: ReaderOptions) -> int:
+    """Return how many columns of a scan are kept, without that of the flyback if it is dropped."""
     if options.keep_flyback:
         return shape[1]
     if shape[1] < 2:

@@ -24,7 +24,7 @@ from .tpx3_order import Keys
 from .tpx3_packets import TICKS_PER_STEP
 from .tpx3_time import B_AT, B_FIRST, B_LAST, B_WORDS
 
-_BLOCKS_PER_READ = 128  # of 64 KiB
+_BLOCKS_PER_READ = 64  # of 64 KiB; the keys of more would take new memory for every read
 _PARTS_PER_THREAD = 8
 #: Parts may read so many times what all together read, as blocks overlap; otherwise there is one.
 _MOST_TIMES = 3
