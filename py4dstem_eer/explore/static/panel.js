@@ -157,10 +157,7 @@ class Panel {
 
   arrived(content, buffers, sent) {
     const arrays = {};
-    (content.arrays ?? []).forEach((name, i) => {
-      const { buffer, byteOffset, byteLength } = buffers[i];
-      arrays[name] = new Uint8Array(buffer, byteOffset, byteLength);
-    });
+    (content.arrays ?? []).forEach((name, i) => { arrays[name] = bytesOf(buffers[i]); });
     if (content.fixed) this.setFixed(content.fixed, arrays);
     if (content.controls) this.setState(content);
     if (arrays.image) this.draw(content, arrays);
@@ -229,6 +226,11 @@ class Panel {
     this.link.close();
     this.image.close();
   }
+}
+
+// Buffers come as DataView, as typed array or as ArrayBuffer, as the application pleases.
+function bytesOf(data) {
+  return ArrayBuffer.isView(data) ? new Uint8Array(data.buffer, data.byteOffset, data.byteLength) : new Uint8Array(data);
 }
 
 function grays() {
