@@ -417,18 +417,30 @@ def test_wrong_entries(path, name, value, error, message, how):
     np.testing.assert_array_equal(to_dense(store), truth)
 
 
-@pytest.mark.parametrize("value", [-5, 2**40, 0, 10**5])
-def test_wrong_beginning_of_a_frame(path, value):
+@pytest.mark.parametrize("mem", ["RAM", "MEMMAP"])
+@pytest.mark.parametrize("value", [-5, 2**40, 0, 10**5, 2**63 - 1, -(2**63)])
+def test_wrong_beginning_of_a_frame(path, value, mem):
     truth = raw_csr_files.make(path).reshape(35, 12, 9)
     rewrite(path, "indptr", put(12, value), "i8")
     with pytest.raises(CorruptFileError, match=r"frame 1[12]: its entries are from"):
         open_events(path)
     with pytest.warns(EventWarning, match="of 35 frames cannot be read"):
-        store = open_events(path, errors="skip")
+        store = open_events(path, errors="skip", mem=mem)
+    store.validate()
     dense = to_dense(store).reshape(35, 12, 9)
     good = [k for k in range(35) if not 10 <= k <= 13]
     np.testing.assert_array_equal(dense[good], truth[good])
     assert all(np.array_equal(a, b) or not a.any() for a, b in zip(dense, truth, strict=True))
+
+
+def test_beginnings_of_frames_that_are_beyond_all_numbers(path):
+    raw_csr_files.make(path)
+    indptr = np.fromfile(array_file(path, "indptr"), "i8")
+    indptr[1:-1] = np.where(np.arange(1, len(indptr) - 1) % 2, 2**63 - 1, -(2**63))
+    indptr.tofile(array_file(path, "indptr"))
+    with pytest.warns(EventWarning, match="35 of 35 frames cannot be read"):
+        store = open_events(path, errors="skip", mem="MEMMAP")
+    assert store.n_events == 0
 
 
 def test_frames_that_share_entries_do_not_multiply_them(path):

@@ -59,7 +59,8 @@ class RawCsrSource:
         """Return the entries of every scan row, (Rx,)."""
         rows = np.arange(self.scan_shape[0] + 1) * self._layout.scan_shape[1]
         frames = np.minimum(self._layout.frame(rows), self._arrays.n_frames)
-        return np.maximum(0, np.diff(self._arrays.indptr[frames].astype(np.int64)))
+        lengths = np.diff(self._arrays.indptr[frames].astype(np.int64))
+        return np.clip(lengths, 0, self._arrays.n_entries)  # damaged ones are dropped when read
 
     def missing_patterns(self) -> int:
         """Return the number of scan positions that the files have no frame for."""
