@@ -1,4 +1,4 @@
-"""What is made of the events of a file as they are read: mapped, selected, binned."""
+"""What is made of the events of a file as they are read: mapped, selected, folded, binned."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .detector import PixelMap, binned_shape
+from .detector import PixelMap, Shape2D, binned_shape
 from .events import EventStore
 
 if TYPE_CHECKING:
@@ -105,6 +105,53 @@ class Selection(Derived):
         upwards = ends[self.rows + 1] - ends[np.minimum(before + 1, self.rows)]
         downwards = ends[np.maximum(before, self.rows + 1)] - ends[self.rows]
         return np.where(self.rows >= before, upwards, downwards)
+
+
+class Reshaped(Derived):
+    """A source of the same patterns, in the same order, as a scan of another shape.
+
+    Rows of which a part is read are kept for the next read, as that will want the rest: a line of
+    all patterns is read once, whatever it is folded into.
+    """
+
+    def __init__(self, source: Source, scan_shape: Shape2D) -> None:
+        super().__init__(source)
+        self.scan_shape = scan_shape
+        self._kept: tuple[int, EventStore] | None = None
+
+    def read_rows(self, start: int, stop: int) -> EventStore:
+        """Return scan rows start to stop, in memory."""
+        first, end = start * self.scan_shape[1], stop * self.scan_shape[1]
+        length = max(1, self.source.scan_shape[1])
+        row, rows = self._read(first // length, -(-end // length), (first % length, end % length))
+        patterns = rows.reshaped((rows.n_patterns, 1))
+        part = patterns.read_rows(first - row * length, end - row * length)
+        return part.reshaped((stop - start, self.scan_shape[1]))
+
+    def _read(self, start: int, stop: int, cut: tuple[int, int]) -> tuple[int, EventStore]:
+        """Return rows of the source that hold start to stop, and the first one's number."""
+        kept = self._kept  # another thread may replace it at any time
+        if kept is not None and kept[0] <= start and stop <= kept[0] + kept[1].scan_shape[0]:
+            return kept
+        read = start, self.source.read_rows(start, stop)
+        self._kept = read if any(cut) else None
+        return read
+
+    def events_per_row(self) -> np.ndarray | None:
+        """Return the electrons of every scan row, (Rx,), or None if only reading tells."""
+        per_pattern = self.events_per_pattern()
+        return None if per_pattern is None else per_pattern.reshape(self.scan_shape).sum(axis=1)
+
+    def events_per_pattern(self) -> np.ndarray | None:
+        """Return the electrons of every pattern, (Rx * Ry,), or None if only reading tells."""
+        return asked(self.source, "events_per_pattern")
+
+    def entries_per_row(self) -> np.ndarray:
+        """Return about how many entries each scan row holds, (Rx,)."""
+        ends = np.r_[0, np.cumsum(most_events_per_row(self.source))]
+        columns = self.scan_shape[1] / max(1, self.source.scan_shape[1])
+        bounds = np.arange(self.scan_shape[0] + 1) * columns
+        return np.diff(np.interp(bounds, np.arange(len(ends)), ends))
 
 
 class BinnedScan(Derived):

@@ -259,9 +259,7 @@ class EventStore:
 
     def reshaped(self, scan_shape: Shape2D) -> EventStore:
         """Return the same patterns as a scan of another shape."""
-        scan_shape = parse_shape(scan_shape, "scan_shape")
-        if math.prod(scan_shape) != self.n_patterns:
-            raise ParameterError(f"{self.n_patterns} patterns do not fill a scan of {scan_shape}")
+        scan_shape = folded_shape(self.n_patterns, scan_shape)
         lists = (self.indptr, self.indices, self.counts)
         shape = self.detector_shape
         return EventStore(scan_shape, shape, *lists, self.metadata, trusted=True)
@@ -323,6 +321,20 @@ def parse_shape(shape: Any, name: str) -> Shape2D:
     if not whole or first < 0 or second < 0:
         raise ParameterError(f"{name} is {shape!r}; give two whole numbers (rows, columns)")
     return first, second
+
+
+def folded_shape(n_patterns: int, scan_shape: Any) -> Shape2D:
+    """Return `scan_shape` as two integers.
+
+    Raises
+    ------
+    ParameterError
+        If it is not the shape of a scan of so many patterns.
+    """
+    shape = parse_shape(scan_shape, "scan_shape")
+    if math.prod(shape) != n_patterns:
+        raise ParameterError(f"{n_patterns} patterns do not fill a scan of {shape}")
+    return shape
 
 
 def parse_scan_slices(key: Any, scan_shape: Shape2D) -> ScanSlices:

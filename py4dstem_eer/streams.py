@@ -9,9 +9,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
-from .derived_sources import BinnedScan, Mapped, Selection, asked, most_events_per_row
+from .derived_sources import BinnedScan, Mapped, Reshaped, Selection, asked, most_events_per_row
 from .detector import PixelMap, Shape2D
-from .events import EventStore, check_map_fits, parse_scan_slices
+from .events import EventStore, check_map_fits, folded_shape, parse_scan_slices
 
 #: Scan rows are handed out in blocks of about this many events.
 EVENTS_PER_BLOCK = 2**23
@@ -203,8 +203,8 @@ class StreamedEventStore(EventStore):
         return self._derived(Mapped(self._source, pixel_map))
 
     def reshaped(self, scan_shape: Shape2D) -> EventStore:
-        """Return the same patterns, in memory, as a scan of another shape."""
-        return self.load().reshaped(scan_shape)
+        """Return the same patterns, still in the file, as a scan of another shape."""
+        return self._derived(Reshaped(self._source, folded_shape(self.n_patterns, scan_shape)))
 
     def binned_scan(self, factor: int) -> EventStore:
         """Return the sums of factor × factor neighbouring patterns, summed as they are read."""

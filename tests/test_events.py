@@ -389,6 +389,46 @@ def test_reshaped(streamed, cube):
         store.reshaped((3, 7))
 
 
+@pytest.mark.parametrize("knows_rows", [False, True])
+@pytest.mark.parametrize("shape", [(4, 5), (5, 4), (10, 2), (2, 10), (1, 20), (20, 1)])
+@pytest.mark.parametrize("source_shape", [(5, 4), (20, 1), (1, 20), (4, 5)])
+@pytest.mark.parametrize("limit", [1, 40, 10**9])
+def test_a_streamed_scan_is_folded_as_it_is_read(
+    knows_rows, shape, source_shape, limit, cube, monkeypatch
+):
+    monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", limit)
+    streamed = ToySource.store(cube.reshape(*source_shape, 9, 7), knows_rows)
+    store = streamed.reshaped(shape)
+    assert not store.in_memory
+    assert streamed._source.reads == []
+    folded = cube.reshape(*shape, 9, 7)
+    for first, block in store.blocks():
+        np.testing.assert_array_equal(dense(block), folded[first : first + block.scan_shape[0]])
+    if limit > 1:
+        rows_read = sum(stop - start for start, stop in streamed._source.reads)
+        assert rows_read <= source_shape[0] + len(streamed._source.reads)
+    last = shape[0] - 1, shape[1] - 1
+    np.testing.assert_array_equal(store.pattern(*last), folded[last])
+    np.testing.assert_array_equal(dense(store[1:].load()), folded[1:])
+    assert store.read_rows(1, 1).shape == (0, shape[1], 9, 7)
+    assert store.n_events == cube.sum()
+    if knows_rows:
+        np.testing.assert_allclose(store.entries_per_row().sum(), cube.sum())
+
+
+def test_a_line_is_read_once_whatever_it_is_folded_into(cube, monkeypatch):
+    monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", 1)
+    streamed = ToySource.store(cube.reshape(1, 20, 9, 7))
+    np.testing.assert_array_equal(dense(streamed.reshaped((5, 4))), cube)
+    assert streamed._source.reads == [(0, 1)]
+
+
+@pytest.mark.parametrize(("before", "after"), [((0, 3), (4, 0)), ((2, 0), (0, 3))])
+def test_a_scan_of_nothing_is_folded(before, after):
+    store = ToySource.store(np.zeros((*before, 2, 3), np.uint8)).reshaped(after)
+    assert store.load().shape == (*after, 2, 3)
+
+
 # --- invariants
 
 
