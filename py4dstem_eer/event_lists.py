@@ -1,4 +1,4 @@
-"""Compiled operations on event lists: put in canonical order, merge, map, check.
+"""Compiled operations on event lists: put in canonical order, merge, gather, check.
 
 Event lists are CSR arrays: pattern p owns entries indptr[p] to indptr[p + 1] of `indices` (flat
 detector index) and, where any pixel was hit more than once, of `counts`. Canonical lists ascend
@@ -9,14 +9,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from .detector import DROPPED, PixelMap
 from .device import kernel, scalar_function
 from .errors import EventRangeError
-from .event_pieces import joined, pieces
 
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
-#: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
-_SCRATCH_PIXELS = 8192
 
 
 def index_dtype(n_pixels: int) -> np.dtype:
@@ -64,12 +60,12 @@ def canonical(
         merged_lists = _merged_in_order(indptr, indices) if counts is None else None
         if merged_lists is not None:
             return merged_lists
-        sums = _sum_dtype(counts)
+        sums = sum_dtype(counts)
         weights = np.ones(len(indices), sums) if counts is None else counts.astype(sums)
         merged = indices.copy()
         lengths = np.empty(len(ordered), np.int64)
         _sort_and_merge.on_cpu(len(ordered), indptr, merged, weights, ordered, lengths)
-        indptr, indices, counts = _compact(indptr, lengths, merged, weights)
+        indptr, indices, counts = compacted(indptr, lengths, merged, weights)
     return indptr, indices, smallest_counts(counts)
 
 
@@ -85,7 +81,7 @@ def _merged_in_order(
     _count_runs.on_cpu(len(lengths), indptr, indices, lengths, longest)
     if (lengths < 0).any():
         return None
-    new_indptr = _starts(lengths)
+    new_indptr = pattern_starts(lengths)
     merged = np.empty(new_indptr[-1], indices.dtype)
     counts = np.empty(new_indptr[-1], count_dtype(int(longest.max(initial=0))))
     _write_runs.on_cpu(len(lengths), indptr, indices, new_indptr, merged, counts)
@@ -99,7 +95,7 @@ def smallest_counts(counts: np.ndarray | None) -> np.ndarray | None:
     return counts.astype(count_dtype(int(counts.max())), copy=False)
 
 
-def _sum_dtype(counts: np.ndarray | None) -> type[np.unsignedinteger]:
+def sum_dtype(counts: np.ndarray | None) -> type[np.unsignedinteger]:
     """Return a dtype that holds the sum of any of the `counts`."""
     too_large = counts is not None and float(counts.sum(dtype=np.float64)) > np.iinfo(np.uint32).max
     return np.uint64 if too_large else np.uint32
@@ -114,70 +110,11 @@ def electrons_per_pattern(indptr: np.ndarray, counts: np.ndarray | None) -> np.n
     return sums
 
 
-def mapped(
-    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, pixel_map: PixelMap
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Relabel every event by `pixel_map`, dropping what it drops; the result is canonical."""
-    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    if pixel_map.keeps_order:
-        return _mapped_in_order(indptr, indices, counts, pixel_map)
-    if n_target <= _SCRATCH_PIXELS:
-        return _mapped_by_counting(indptr, indices, counts, pixel_map)
-    parts = pieces(indptr, indices, counts)
-    return joined(_mapped_by_sorting(*part, pixel_map) for part in parts)
-
-
-def _mapped_by_sorting(indptr, indices, counts, pixel_map):
-    """Map onto many pixels; takes several times the memory of the lists."""
-    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    out = np.empty(len(indices), index_dtype(n_target))
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    weights = np.empty(len(indices), _sum_dtype(counts))
-    lists = (indptr, indices, counts, pixel_map.lut, out, weights)
-    _map_by_sorting.on_cpu(len(lengths), *lists, lengths)
-    indptr, indices, counts = _compact(indptr, lengths, out, weights)
-    return indptr, indices, smallest_counts(counts)
-
-
-def _mapped_in_order(indptr, indices, counts, pixel_map):
-    """Map where kept pixels stay in order: measure, then write what is kept."""
-    lut = pixel_map.unsigned_lut
-    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    _count_kept.on_cpu(len(lengths), indptr, indices, lut, n_target, lengths)
-    new_indptr = _starts(lengths)
-    out = np.empty(new_indptr[-1], index_dtype(n_target))
-    weights = None if counts is None else np.empty(new_indptr[-1], counts.dtype)
-    lists = (indptr, indices, counts, lut, n_target, new_indptr, out, weights)
-    _write_kept.on_cpu(len(lengths), *lists)
-    return new_indptr, out, smallest_counts(weights)
-
-
-def _mapped_by_counting(indptr, indices, counts, pixel_map):
-    """Map onto few pixels: count each pattern dense, twice, as that is cheaper than to keep it.
-
-    The first time tells how much room the result needs, the second one fills it.
-    """
-    lut, shift = pixel_map.short_lut
-    n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    largest = np.zeros(len(lengths), _sum_dtype(counts))
-    lists = (indptr, indices, counts, lut, shift, n_target)
-    _count_targets.on_cpu(len(lengths), *lists, lengths, largest)
-    most = int(largest.max(initial=0))
-    new_indptr = _starts(lengths)
-    out = np.empty(new_indptr[-1], index_dtype(n_target))
-    nothing = np.empty(0, count_dtype(most))
-    weights = np.empty(new_indptr[-1], count_dtype(most)) if most > 1 else nothing
-    _write_targets.on_cpu(len(lengths), *lists, new_indptr, out, weights)
-    return new_indptr, out, weights if most > 1 else None
-
-
 def gathered(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, patterns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the lists of the chosen `patterns`, in that order."""
-    new_indptr = _starts(np.diff(indptr)[patterns])
+    new_indptr = pattern_starts(np.diff(indptr)[patterns])
     new_indices = np.empty(new_indptr[-1], indices.dtype)
     _copy_patterns.on_cpu(len(patterns), indptr, indices, patterns, new_indptr, new_indices)
     if counts is None:
@@ -191,18 +128,20 @@ def summed(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, groups: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the sum of the patterns of every group, (n, patterns of a group); canonical."""
-    starts, indices, counts = gathered(indptr, indices, counts, groups.ravel())
-    return canonical(starts[:: groups.shape[1]], indices, counts)
+    indptr, indices, counts = gathered(indptr, indices, counts, groups.ravel())
+    return canonical(indptr[:: groups.shape[1]], indices, counts)
 
 
-def _starts(lengths: np.ndarray) -> np.ndarray:
+def pattern_starts(lengths: np.ndarray) -> np.ndarray:
+    """Return where lists of these lengths begin, and the last one ends: their `indptr`."""
     indptr = np.zeros(len(lengths) + 1, np.int64)
     np.cumsum(lengths, out=indptr[1:])
     return indptr
 
 
-def _compact(indptr, lengths, indices, counts):
-    new_indptr = _starts(lengths)
+def compacted(indptr, lengths, indices, counts):
+    """Return the lists without what lies behind the first `lengths` entries of every pattern."""
+    new_indptr = pattern_starts(lengths)
     if new_indptr[-1] == indptr[-1]:
         return new_indptr, indices, counts
     new_indices = np.empty(new_indptr[-1], indices.dtype)
@@ -273,7 +212,7 @@ def _copy_starts(p, indptr, values, new_indptr, out):
 
 
 @scalar_function
-def _merge_sorted(start, stop, indices, counts):
+def merge_sorted(start, stop, indices, counts):
     """Merge equal neighbours of a sorted pattern in place and return the new length."""
     if start == stop:
         return 0
@@ -317,7 +256,7 @@ def _radix_pass(shift, keys, values, sorted_keys, sorted_values):
 
 
 @scalar_function
-def _sort_pattern(start, stop, indices, counts):
+def sort_pattern(start, stop, indices, counts):
     """Sort one pattern in place: linear in its events, as detector indices have few bits."""
     if stop - start <= 32:
         _insertion_sort(start, stop, indices, counts)
@@ -339,8 +278,8 @@ def _sort_and_merge(p, indptr, indices, counts, ascending, lengths):
         lengths[p] = stop - start
     else:
         if not _in_order(start, stop, indices):
-            _sort_pattern(start, stop, indices, counts)
-        lengths[p] = _merge_sorted(start, stop, indices, counts)
+            sort_pattern(start, stop, indices, counts)
+        lengths[p] = merge_sorted(start, stop, indices, counts)
 
 
 @scalar_function
@@ -350,80 +289,3 @@ def _in_order(start, stop, indices):
         if indices[e] < indices[e - 1]:
             return False
     return True
-
-
-@kernel
-def _count_kept(p, indptr, indices, lut, n_target, lengths):
-    kept = 0
-    for e in range(indptr[p], indptr[p + 1]):
-        kept += lut[indices[e]] != n_target
-    lengths[p] = kept
-
-
-@kernel
-def _write_kept(p, indptr, indices, counts, lut, n_target, new_indptr, out, weights):
-    at = new_indptr[p]
-    for e in range(indptr[p], indptr[p + 1]):
-        target = lut[indices[e]]
-        if target != n_target:
-            out[at] = target
-            if counts is not None:
-                weights[at] = counts[e]
-            at += 1
-
-
-@kernel
-def _map_by_sorting(p, indptr, indices, counts, lut, out, weights, lengths):
-    start = indptr[p]
-    at = start
-    for e in range(start, indptr[p + 1]):
-        target = lut[indices[e]]
-        if target != DROPPED:
-            out[at] = target
-            weights[at] = 1 if counts is None else counts[e]
-            at += 1
-    _sort_pattern(start, at, out, weights)
-    lengths[p] = _merge_sorted(start, at, out, weights)
-
-
-@scalar_function
-def _count_into(scratch, start, stop, indices, counts, lut, shift):
-    """Count a pattern's events into target pixels; the last one takes what is dropped."""
-    if counts is None:
-        for index in indices[start:stop]:  # numba tests numbers of entries for a minus sign
-            scratch[lut[index >> shift]] += 1
-    else:
-        for e in range(start, stop):
-            scratch[lut[indices[e] >> shift]] += counts[e]
-
-
-@kernel
-def _count_targets(p, indptr, indices, counts, lut, shift, n_target, lengths, largest):
-    scratch = np.zeros(n_target + 1, largest.dtype)
-    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut, shift)
-    hit = np.uint32(0)
-    most = scratch[n_target] * 0
-    for count in scratch[:n_target]:
-        hit += np.uint32(count > 0)
-        most = max(most, count)
-    lengths[p] = hit
-    largest[p] = most
-
-
-@kernel
-def _write_targets(p, indptr, indices, counts, lut, shift, n_target, new_indptr, out, weights):
-    # of the width of the largest count; what is dropped may overflow
-    scratch = np.zeros(n_target + 1, weights.dtype)
-    _count_into(scratch, indptr[p], indptr[p + 1], indices, counts, lut, shift)
-    # which pixels are hit is as good as random: without a branch that costs half
-    hit = np.empty(n_target + 1, out.dtype)
-    n_hit = np.uint64(0)
-    for target in range(n_target):
-        hit[n_hit] = target
-        n_hit += np.uint64(scratch[target] > 0)
-    start, stop = new_indptr[p], new_indptr[p + 1]
-    out[start:stop] = hit[: stop - start]
-    if len(weights) > 0:
-        weights_here = weights[start:stop]
-        for k in range(len(weights_here)):
-            weights_here[k] = scratch[hit[k]]

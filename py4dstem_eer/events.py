@@ -9,12 +9,12 @@ from typing import Any
 
 import numpy as np
 
-from . import dense_counts, event_lists
+from . import dense_counts, event_lists, event_maps
 from .detector import PixelMap, Shape2D, binned_shape
 from .errors import EventRangeError, ParameterError
+from .event_checks import as_counts, as_indices, check_lists, read_only
 from .event_pieces import joined
-
-ScanSlices = tuple[slice, slice]
+from .shapes import as_slice, check_map_fits, folded_shape, parse_scan_slices, parse_shape
 
 #: A scan is binned in so many parts, one after another.
 _PIECES = 128
@@ -74,11 +74,11 @@ class EventStore:
         if not trusted:  # what the caller can still change must not be what is checked here
             indptr, indices = np.array(indptr), np.array(indices)
             counts = None if counts is None else np.array(counts)
-        self._indptr = _read_only(indptr)
-        self._indices = _read_only(_as_indices(indices, dtype))
-        self._counts = None if counts is None else _read_only(_as_counts(counts))
+        self._indptr = read_only(indptr)
+        self._indices = read_only(as_indices(indices, dtype))
+        self._counts = None if counts is None else read_only(as_counts(counts))
         if not trusted:
-            _validate_block(self, first_row=0)
+            self._check_block(first_row=0)
 
     def _describe(
         self,
@@ -103,7 +103,7 @@ class EventStore:
         """Build from lists in any order, where pixels may repeat; arguments as for the class."""
         indptr = np.ascontiguousarray(indptr, np.int64)
         n_pixels = math.prod(parse_shape(detector_shape, "detector_shape"))
-        indices = _as_indices(indices, event_lists.index_dtype(n_pixels))
+        indices = as_indices(indices, event_lists.index_dtype(n_pixels))
         lists = event_lists.canonical(indptr, indices, counts)
         return cls(scan_shape, detector_shape, *lists, metadata=metadata)
 
@@ -243,8 +243,8 @@ class EventStore:
     def pattern(self, rx: int, ry: int) -> np.ndarray:
         """Return one dense diffraction pattern, (Qx, Qy), as a new writable array."""
         dense = np.zeros(self.detector_shape, self.count_dtype)
-        row = _as_slice(rx, self.scan_shape[0]).start
-        column = _as_slice(ry, self.scan_shape[1]).start
+        row = as_slice(rx, self.scan_shape[0]).start
+        column = as_slice(ry, self.scan_shape[1]).start
         p = row * self.scan_shape[1] + column
         entries = slice(self.indptr[p], self.indptr[p + 1])
         dense.ravel()[self.indices[entries]] = 1 if self.counts is None else self.counts[entries]
@@ -253,7 +253,7 @@ class EventStore:
     def mapped(self, pixel_map: PixelMap) -> EventStore:
         """Return the events on another detector: cropped, binned, centred, masked by the map."""
         check_map_fits(pixel_map, self.detector_shape)
-        lists = event_lists.mapped(self.indptr, self.indices, self.counts, pixel_map)
+        lists = event_maps.mapped(self.indptr, self.indices, self.counts, pixel_map)
         shape = pixel_map.target_shape
         return EventStore(self.scan_shape, shape, *lists, self.metadata, trusted=True)
 
@@ -302,114 +302,8 @@ class EventStore:
             or have a count of zero.
         """
         for first_row, block in self.blocks():
-            _validate_block(block, first_row)
+            block._check_block(first_row)
 
-
-def parse_shape(shape: Any, name: str) -> Shape2D:
-    """Return `shape` as two non-negative integers.
-
-    Raises
-    ------
-    ParameterError
-        If it is anything else.
-    """
-    try:
-        first, second = (int(n) for n in shape)
-        whole = all(int(n) == n for n in shape)
-    except (TypeError, ValueError):
-        whole = False
-    if not whole or first < 0 or second < 0:
-        raise ParameterError(f"{name} is {shape!r}; give two whole numbers (rows, columns)")
-    return first, second
-
-
-def folded_shape(n_patterns: int, scan_shape: Any) -> Shape2D:
-    """Return `scan_shape` as two integers.
-
-    Raises
-    ------
-    ParameterError
-        If it is not the shape of a scan of so many patterns.
-    """
-    shape = parse_shape(scan_shape, "scan_shape")
-    if math.prod(shape) != n_patterns:
-        raise ParameterError(f"{n_patterns} patterns do not fill a scan of {shape}")
-    return shape
-
-
-def parse_scan_slices(key: Any, scan_shape: Shape2D) -> ScanSlices:
-    """Return an index of the scan as two slices; an integer becomes a slice of length one."""
-    parts = key if isinstance(key, tuple) else (key,)
-    if len(parts) > 2:
-        raise ParameterError(f"a scan has two axes, got {len(parts)} indices: {key!r}")
-    parts = (*parts, *(slice(None),) * (2 - len(parts)))
-    return _as_slice(parts[0], scan_shape[0]), _as_slice(parts[1], scan_shape[1])
-
-
-def check_map_fits(pixel_map: PixelMap, detector_shape: Shape2D) -> None:
-    """Raise ParameterError unless the map is for a detector of this shape."""
-    if pixel_map.source_shape != tuple(detector_shape):
-        raise ParameterError(
-            f"the map is for a detector of {pixel_map.source_shape}, this one is {detector_shape}"
-        )
-
-
-def _as_slice(part: Any, length: int) -> slice:
-    if isinstance(part, slice):
-        return part
-    if not isinstance(part, (int, np.integer)):
-        raise ParameterError(f"index the scan with integers or slices, not {part!r}")
-    if not -length <= part < length:
-        raise IndexError(f"scan index {part} is out of range for {length} positions")
-    start = int(part) % length
-    return slice(start, start + 1)
-
-
-def _as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:
-    """Return `indices` as `dtype`, and refuse those that it cannot hold."""
-    indices = np.asarray(indices)
-    if indices.size and not np.can_cast(indices.dtype, dtype):
-        low, high = indices.min(), indices.max()
-        if indices.dtype.kind not in "iu" or low < 0 or high > np.iinfo(dtype).max:
-            raise EventRangeError(
-                f"the indices are {indices.dtype} from {low} to {high}; "
-                f"flat detector indices of this detector fit {dtype}"
-            )
-    return np.ascontiguousarray(indices, dtype)
-
-
-def _as_counts(counts: Any) -> np.ndarray:
-    counts = np.ascontiguousarray(counts)
-    if counts.dtype.kind not in "ui" or (counts.size and counts.min() < 0):
-        raise EventRangeError(f"the counts are {counts.dtype}; give whole positive numbers")
-    if counts.dtype not in (np.uint8, np.uint16, np.uint32):
-        counts = counts.astype(event_lists.count_dtype(int(counts.max(initial=1))))
-    return counts
-
-
-def _read_only(array: np.ndarray) -> np.ndarray:
-    array = array if array.flags.owndata else array.view()
-    array.flags.writeable = False
-    return array
-
-
-def _validate_block(block: EventStore, first_row: int) -> None:
-    n_pixels = block.detector_shape[0] * block.detector_shape[1]
-    columns = block.scan_shape[1]
-
-    def fail(pattern: int, what: str) -> None:
-        rx, ry = first_row + pattern // columns, pattern % columns
-        raise EventRangeError(f"scan position ({rx}, {ry}): {what}")
-
-    if np.any(np.diff(block.indptr) < 0):
-        fail(int(np.argmax(np.diff(block.indptr) < 0)), "its list has a negative length")
-    if block.indices.size and block.indices.max() >= n_pixels:
-        entry = int(np.argmax(block.indices >= n_pixels))
-        pattern = int(np.searchsorted(block.indptr, entry, "right")) - 1
-        fail(pattern, f"index {block.indices[entry]} lies outside {block.detector_shape}")
-    ascending = event_lists.ascending(block.indptr, block.indices)
-    if not ascending.all():
-        fail(int(np.argmin(ascending)), "its indices are unsorted or repeated")
-    if block.counts is not None and block.counts.size and block.counts.min() == 0:
-        entry = int(np.argmin(block.counts))
-        fail(int(np.searchsorted(block.indptr, entry, "right")) - 1, "an entry has a count of zero")
+    def _check_block(self, first_row: int) -> None:
+        lists = (self.indptr, self.indices, self.counts)
+        check_lists(lists, self.scan_shape[1], self.detector_shape, first_row)

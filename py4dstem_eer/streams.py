@@ -11,7 +11,8 @@ import numpy as np
 
 from .derived_sources import BinnedScan, Mapped, Reshaped, Selection, asked, most_events_per_row
 from .detector import PixelMap, Shape2D
-from .events import EventStore, check_map_fits, folded_shape, parse_scan_slices
+from .events import EventStore
+from .shapes import check_map_fits, folded_shape, parse_scan_slices
 
 #: Scan rows are handed out in blocks of about this many events.
 EVENTS_PER_BLOCK = 2**23

@@ -17,9 +17,10 @@ from .. import dense_counts
 from ..detector import Shape2D
 from ..errors import EventError, FormatError, ParameterError
 from ..event_lists import count_dtype
-from ..events import EventStore, parse_shape
+from ..events import EventStore
 from ..readers.frame_order import without_flyback
 from ..readers.options import ReaderOptions
+from ..shapes import parse_shape
 from ..streams import StreamedEventStore
 from .calibration import copied
 from .cube import SparseDataCube

@@ -14,8 +14,9 @@ import numpy as np
 from ..detector import PixelMap
 from ..device import Device, Kernel, get_device, kernel, n_threads
 from ..errors import ParameterError
-from ..events import EventStore, check_map_fits
+from ..events import EventStore
 from ..progress import track
+from ..shapes import check_map_fits
 from .scatter import scattered_max, scattered_sum
 
 #: One electron in every entry, for kernels that read counts.

@@ -13,8 +13,8 @@ import numpy as np
 
 from ..detector import Shape2D
 from ..errors import ParameterError
-from ..events import parse_shape
 from ..parameters import parse_real
+from ..shapes import parse_shape
 
 #: Edges of a Timepix3 clock signal that may mark a scan line.
 LINE_MARKS = ("tdc1_rise", "tdc1_fall", "tdc2_rise", "tdc2_fall")

@@ -9,8 +9,8 @@ import numpy as np
 import scipy.fft
 
 from ..errors import ParameterError
-from ..events import parse_shape
 from ..optics import parse_energy, wavelength
+from ..shapes import parse_shape
 
 BOHR_RADIUS = 0.529177210903
 """Bohr radius [Å]."""

@@ -18,9 +18,10 @@ import scipy.fft
 
 from ..device import get_device
 from ..errors import ParameterError
-from ..events import EventStore, parse_shape
+from ..events import EventStore
 from ..optics import Aberrations, Geometry
 from ..progress import track
+from ..shapes import parse_shape
 from .draw import LOST, draw_electrons, exit_waves
 from .probe import probe_window
 from .specimen import band_limited
