@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import math
-from numbers import Real
+from numbers import Integral, Real
 from typing import Any
+
+import numpy as np
 
 from .errors import EventError, ParameterError
 
@@ -42,6 +44,45 @@ def parse_real(
         wanted = _described(at_least, above) + (f" [{unit}]" if unit else "")
         raise error(f"{name} is {_shown(value)}; it must be {wanted}")
     return float(value)
+
+
+def parse_whole(value: Any, name: str, *, at_least: int = 0) -> int:
+    """Return a whole number in its range, and refuse anything else, True and False included.
+
+    Parameters
+    ----------
+    value, name
+        As `parse_real`.
+    at_least : int
+        The smallest that is accepted.
+
+    Raises
+    ------
+    ParameterError
+        With the name, the value and the range.
+    """
+    whole = isinstance(value, Integral) and not isinstance(value, bool)
+    if not whole or value < at_least:
+        raise ParameterError(f"{name} is {value!r}; give a whole number, {at_least} or more")
+    return int(value)
+
+
+def parse_flag(value: Any, name: str) -> bool:
+    """Return True or False, and refuse anything else, such as text or None.
+
+    Parameters
+    ----------
+    value, name
+        As `parse_real`.
+
+    Raises
+    ------
+    ParameterError
+        With the name and the value.
+    """
+    if not isinstance(value, (Integral, np.bool_)) or value not in (0, 1):
+        raise ParameterError(f"{name} is {value!r}; give True or False")
+    return bool(value)
 
 
 def _shown(value: Any) -> str:

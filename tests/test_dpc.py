@@ -210,6 +210,43 @@ def test_a_last_step_that_raises_the_error_is_not_the_result():
     assert not result.phase.any()
 
 
+@pytest.mark.parametrize("step_size", [0.5, 3.0])
+@pytest.mark.parametrize("padding_factor", [1, 1.5])
+def test_iterations_go_on_as_if_they_had_never_stopped(step_size, padding_factor):
+    """Also over a step that was undone: the images are those of the way that was gone."""
+    _, com = specimen((24, 21), wedge=2)
+    settings = {"step_size": step_size, "padding_factor": padding_factor}
+    images, parts = [], []
+    whole = integrate_iterative(com, STEP, descent=Descent(9, **settings), images=images)
+    state = None
+    for n in (2, 1, 2, 4):
+        if state is not None:
+            settings["step_size"] = state.step_size
+        result = integrate_iterative(
+            com, STEP, descent=Descent(n, **settings), state=state, images=parts
+        )
+        state = result.state
+    assert (whole.step_size < step_size) == (step_size == 3)
+    assert np.array_equal(result.phase, whole.phase)
+    assert (result.error, result.error_iterations) == (whole.error, whole.error_iterations)
+    assert len(parts) == len(images) == len(whole.error_iterations)
+    assert all(np.array_equal(a, b) for a, b in zip(parts, images, strict=True))
+    assert np.array_equal(images[-1], whole.phase)
+
+
+def test_stored_images_are_the_phases_whose_errors_are_kept():
+    _, com = specimen((24, 21), wedge=2)
+    images = []
+    result = integrate_iterative(com, STEP, descent=Descent(6), images=images)
+    assert [image.shape for image in images] == 6 * [(24, 21)]
+    for n, image in enumerate(images, start=1):
+        shorter = integrate_iterative(com, STEP, descent=Descent(n))
+        assert np.array_equal(shorter.phase, image)
+    images[-1][:] = 0  # what a user does with an image does not disturb the iterations
+    again = integrate_iterative(com, STEP, descent=Descent(1), state=result.state)
+    assert again.error_iterations[-1] == pytest.approx(result.error)
+
+
 def test_butterworth_filters_let_the_mean_pass():
     q = np.linspace(0, 1, 8)
     transfer = butterworth(q[:, None], q[None, :], Filters(0.7, 0.2, 3), np)
@@ -288,6 +325,7 @@ def test_tiny_scans_and_empty_fields(method, shape):
         ({"high_pass": None}, "high_pass is None"),
         ({"high_pass": np.nan}, "high_pass is nan"),
         ({"boundary": "open"}, "'open'"),
+        ({"boundary": None}, "boundary is None"),
         ({"boundary": "zero", "padding_factor": 0.5}, "padding_factor is 0.5"),
         ({"device": "tpu"}, "'tpu'"),
         ({"step": (0.0, 1.0)}, "scan step"),
@@ -307,6 +345,9 @@ def test_wrong_parameters(arguments, match):
         (lambda: Descent(step_size="0.5"), "step_size is '0.5'"),
         (lambda: Descent(stopping_criterion=True), "stopping_criterion is True"),
         (lambda: Descent(max_iter=0), "max_iter is 0"),
+        (lambda: Descent(max_iter=True), "max_iter is True"),
+        (lambda: Descent(backtrack="x"), "backtrack is 'x'"),
+        (lambda: Descent(backtrack=None), "backtrack is None"),
         (lambda: Descent(padding_factor="2"), "padding_factor is '2'"),
         (lambda: Filters(butterworth_order="2"), "butterworth_order is '2'"),
         (lambda: Filters(q_highpass="0.1"), "q_highpass is '0.1'"),

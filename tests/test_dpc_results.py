@@ -112,7 +112,7 @@ class TestElectricField:
         np.testing.assert_allclose(mean.data, projected.data / 40)
         assert dpc._datacube.tree("dpc_reconstruction_electric_field") is mean
 
-    @pytest.mark.parametrize("thickness", [0, -1.0, np.nan, np.inf, "thin"])
+    @pytest.mark.parametrize("thickness", [0, -1.0, np.nan, np.inf, "thin", True])
     def test_wrong_thickness(self, dpc, thickness):
         with pytest.raises(ParameterError, match="thickness"):
             dpc.electric_field(thickness)

@@ -14,11 +14,11 @@ import numpy as np
 
 from ..device import get_device
 from ..errors import ParameterError
-from .dpc_descent import Descent, Problem
+from .dpc_descent import Descent, Problem, State
 from .dpc_filters import Filters, parse_regularisation
 from .dpc_fourier import integrate_mirrored, integrate_padded, padded_shape
 
-__all__ = ["Descent", "Filters", "Phase", "integrate_direct", "integrate_iterative"]
+__all__ = ["Descent", "Filters", "Phase", "State", "integrate_direct", "integrate_iterative"]
 
 _NO_FILTERS = Filters()
 
@@ -37,12 +37,15 @@ class Phase:
         The same before each update.
     step_size : float
         Step size at the end.
+    state : State or None
+        Where the iterations stand, to go on from.
     """
 
     phase: np.ndarray
     error: float
     error_iterations: list[float] = field(default_factory=list)
     step_size: float = 1.0
+    state: State | None = None
 
 
 def integrate_direct(
@@ -116,6 +119,8 @@ def integrate_iterative(
     descent: Descent | None = None,
     filters: Filters = _NO_FILTERS,
     device: str = "cpu",
+    state: State | None = None,
+    images: list[np.ndarray] | None = None,
 ) -> Phase:
     """Return the phase by descending with the paper's update, as py4DSTEM's `DPC` does.
 
@@ -125,6 +130,10 @@ def integrate_iterative(
         As `integrate_direct`; the filters are applied after every update.
     descent : Descent, optional
         Iterations, step size, padding.
+    state : State, optional
+        Go on from here, with the errors so far; the step size is that of `descent`.
+    images : list, optional
+        Grows by the phase (Rx, Ry) [rad] after each update that is not undone.
 
     Returns
     -------
@@ -146,7 +155,8 @@ def integrate_iterative(
     regularisation = parse_regularisation(low_pass, high_pass)
     where = get_device(device)
     problem = Problem(com, step, regularisation, descent or Descent(), filters, where)
-    return Phase(*problem.solve())
+    phase, error, state = problem.solve(state, images)
+    return Phase(phase, error, state.errors, state.step_size, state)
 
 
 def _parse_field(com: np.ndarray) -> np.ndarray:

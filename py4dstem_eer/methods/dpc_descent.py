@@ -9,8 +9,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device
-from ..errors import ParameterError
-from ..parameters import parse_real
+from ..parameters import parse_flag, parse_real, parse_whole
 from ..progress import track
 from .dpc_filters import Filters, blur, butterworth, gaussian_transfer
 from .dpc_fourier import (
@@ -49,11 +48,35 @@ class Descent:
     padding_factor: float = 2.0
 
     def __post_init__(self) -> None:
-        if not isinstance(self.max_iter, (int, np.integer)) or self.max_iter < 1:
-            raise ParameterError(f"max_iter is {self.max_iter!r}; give a positive whole number")
+        parse_whole(self.max_iter, "max_iter", at_least=1)
+        parse_flag(self.backtrack, "backtrack")
         for name in ("step_size", "stopping_criterion"):
             parse_real(getattr(self, name), name, above=0)
         padded_shape((1, 1), self.padding_factor)
+
+
+@dataclass(frozen=True)
+class State:
+    """Where a descent stands, so that it can go on as if it had never stopped.
+
+    Attributes
+    ----------
+    start : padded shape float32
+        The phase that was last found to lower the error [rad].
+    update : padded shape float32
+        Its integrated residual.
+    phase : padded shape float32
+        What is to be judged next: `start` after a step along `update`, filtered.
+    step_size : float
+    errors : list of float
+        Part of the squared field that each phase left, before its update.
+    """
+
+    start: np.ndarray
+    update: np.ndarray
+    phase: np.ndarray
+    step_size: float
+    errors: list[float]
 
 
 class Problem:
@@ -80,27 +103,53 @@ class Problem:
         self.envelope = _as_float32(butterworth(qx, qy, filters, xp))
         self.gaussian = _as_float32(gaussian_transfer(self.shape, filters, step[0], xp))
 
-    def solve(self) -> tuple[np.ndarray, float, list[float], float]:
-        """Return phase [rad], its error, the errors before each update, and the last step size."""
-        descent = self.descent
-        size, error, errors = descent.step_size, math.inf, []
-        start = update = phase = self.where.xp.zeros(self.shape, np.float32)
+    def solve(
+        self, state: State | None = None, images: list[np.ndarray] | None = None
+    ) -> tuple[np.ndarray, float, State]:
+        """Return phase [rad], its error, and the state from which to go on.
+
+        Parameters
+        ----------
+        state : State, optional
+            Where to go on from; of its step size nothing is taken.
+        images : list of (Rx, Ry), optional
+            Grows by the phase [rad] after each update that is not undone.
+        """
+        descent, size = self.descent, self.descent.step_size
+        start, update, phase = self.arrays(state)
+        errors = [] if state is None else list(state.errors)
         for _ in track(range(descent.max_iter), "Reconstructing phase"):
-            residual, new_error = self.residual(phase)
-            if new_error > error and descent.backtrack:
+            residual, error = self.residual(phase)
+            undone = bool(errors) and error > errors[-1] and descent.backtrack
+            if undone:
                 size /= 2
             else:
-                error = new_error
                 errors.append(error)
                 start, update = phase, self.integrated(residual)
             if size < descent.stopping_criterion:
                 break
             phase = self.constrained(start + np.float32(size) * update)
+            if images is not None:
+                images[len(images) - undone :] = [self.image(phase)]
+        state = State(*(self.where.asnumpy(a) for a in (start, update, phase)), size, errors)
         last_error = self.residual(phase)[1]
-        if descent.backtrack and last_error > error:
-            phase, last_error = start, error
-        image = self.where.asnumpy(phase[: self.scan_shape[0], : self.scan_shape[1]])
-        return np.ascontiguousarray(image), last_error, errors, size
+        if descent.backtrack and last_error > errors[-1]:
+            phase, last_error = start, errors[-1]
+            if images:
+                images[-1] = self.image(phase)
+        return self.image(phase), last_error, state
+
+    def arrays(self, state: State | None) -> tuple[Any, Any, Any]:
+        """Return start, update and phase of a state on the device; zeros at the beginning."""
+        if state is None:
+            return (self.where.xp.zeros(self.shape, np.float32),) * 3
+        start, update, phase = map(self.where.asarray, (state.start, state.update, state.phase))
+        return start, update, phase
+
+    def image(self, phase: Any) -> np.ndarray:
+        """Return the part of a padded phase that was scanned."""
+        inside = phase[: self.scan_shape[0], : self.scan_shape[1]]
+        return np.array(self.where.asnumpy(inside), order="C")
 
     def residual(self, phase: Any) -> tuple[tuple[Any, Any], float]:
         """Return what the phase does not explain of the field, and its relative square."""

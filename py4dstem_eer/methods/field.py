@@ -14,8 +14,8 @@ import math
 
 import numpy as np
 
-from ..errors import ParameterError
 from ..optics import parse_energy, wavelength
+from ..parameters import parse_real
 
 _REST_ENERGY_EV = 510998.95
 
@@ -65,7 +65,7 @@ def electric_field(com: np.ndarray, energy: float, thickness: float | None = Non
     .. [1] Müller et al., Nature Communications 5, 5653 (2014), Eq. 3.
     .. [2] Müller-Caspary et al., Ultramicroscopy 178, 62 (2017).
     """
-    length = 1.0 if thickness is None else _parse_thickness(thickness)
+    length = 1.0 if thickness is None else parse_real(thickness, "thickness", above=0, unit="Å")
     scale = -2 * math.pi / (interaction_parameter(energy) * length)
     return scale * np.asarray(com, np.float64)
 
@@ -101,9 +101,3 @@ def _slope(values: np.ndarray, step: tuple[float, float], axis: int) -> np.ndarr
         return np.zeros_like(values)
     slope: np.ndarray = np.gradient(values, step[axis], axis=axis)
     return slope
-
-
-def _parse_thickness(thickness: float) -> float:
-    if not (isinstance(thickness, (int, float, np.number)) and 0 < thickness < math.inf):
-        raise ParameterError(f"thickness is {thickness!r}; give a positive number of Å")
-    return float(thickness)
