@@ -15,6 +15,7 @@ from .merlin_encoding import WORD_BYTES
 from .merlin_files import Acquisition
 from .merlin_header import MAGIC, NUMBER_DIGITS
 from .merlin_kernels import NO_HEADER, OTHER_GEOMETRY
+from .read_buffer import ReadBuffer
 from .stamps import check_unchanged
 
 #: Bytes of frames that are decoded in one go: few enough to stay in the processor's cache.
@@ -33,7 +34,7 @@ class FrameReader:
         self._acquisition = acquisition
         self._frame_bytes = acquisition.frame_bytes
         self._firsts = np.cumsum([0, *(file.n_frames for file in acquisition.files)])
-        self._buffer = np.empty(0, np.uint8)
+        self._buffer = ReadBuffer()
         self._open: tuple[int, BinaryIO] | None = None
 
     def __enter__(self) -> FrameReader:
@@ -53,30 +54,26 @@ class FrameReader:
     def frames(self, first: int, last: int) -> np.ndarray:
         """Return the bytes of frames first to last, and a word more; good until the next call."""
         n_bytes = (last - first) * self._frame_bytes
-        self._reserve(n_bytes)
-        done = 0
+        done, buffer = 0, np.empty(0, np.uint8)
         for number, begin, end in self._parts(first, last):
+            position = begin * self._frame_bytes
+            if not done:
+                buffer = self._buffer.room(n_bytes + WORD_BYTES, position)
             size = (end - begin) * self._frame_bytes
-            target = self._buffer[done : done + size]
-            self._fill(number, begin * self._frame_bytes, target)
+            self._fill(number, position, buffer[done : done + size])
             done += size
-        return self._buffer[: n_bytes + WORD_BYTES]
+        return buffer
 
     def heads(self, first: int, last: int) -> tuple[np.ndarray, int]:
         """Return the beginnings of the headers of frames first to last, and the bytes of each."""
         size = len(MAGIC) + NUMBER_DIGITS + len(self._acquisition.header.geometry)
-        self._reserve((last - first) * size)
+        buffer = self._buffer.room((last - first) * size + WORD_BYTES, 0)
         done = 0
         for number, begin, end in self._parts(first, last):
             for frame in range(begin, end):
-                target = self._buffer[done : done + size]
-                self._fill(number, frame * self._frame_bytes, target)
+                self._fill(number, frame * self._frame_bytes, buffer[done : done + size])
                 done += size
-        return self._buffer[: done + WORD_BYTES], size
-
-    def _reserve(self, n_bytes: int) -> None:
-        if len(self._buffer) < n_bytes + WORD_BYTES:
-            self._buffer = np.zeros(n_bytes + WORD_BYTES, np.uint8)
+        return buffer, size
 
     def _parts(self, first: int, last: int) -> Iterator[tuple[int, int, int]]:
         """Yield (file, first frame in it, last frame in it) of a run of frames."""

@@ -15,6 +15,7 @@ from .merlin_header import NUMBER_DIGITS
 NO_HEADER, OTHER_GEOMETRY = -1, -2
 
 _ONE = np.uint64(1)
+_TWO = np.uint64(2)
 _BYTE = np.uint64(8)
 _ODD_BITS = np.uint64(0x5555555555555555)
 _ODD_PAIRS = np.uint64(0x3333333333333333)
@@ -23,10 +24,7 @@ _ODD_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _ODD_SHORTS = np.uint64(0x0000FFFF0000FFFF)
 _EVERY_BYTE = np.uint64(0x0101010101010101)
 _LOW_PLANE_BITS = np.uint64(12)
-#: Places that a word may write to without asking how many events it has.
-_AT_ONCE = np.uint64(4)
-#: Frames with fewer events than one in so many words have words of zero skipped.
-_SPARSE = 2
+_WORD_SHIFT = np.uint64(6)
 
 
 @scalar_function
@@ -118,7 +116,9 @@ def count_events(
     low = np.uint64(low_plane)
     n_words = plane_bytes // 8
     total = np.uint64(0)
-    if low_plane == 0:
+    if low_plane == 0 and ~high == 0:
+        total = _count_bits(buffer[at : at + np.uint64(8 * n_words)].view(np.uint64))
+    elif low_plane == 0:
         for k in range(n_words):
             total += _population(_occupied(_word(buffer, at + np.uint64(8 * k)), high))
     else:
@@ -133,6 +133,15 @@ def count_events(
 
 
 @scalar_function
+def _count_bits(words):
+    """Return how many bits are set; the compiler takes several words at once."""
+    total = np.uint64(0)
+    for k in range(len(words)):
+        total += _population(words[k])
+    return total
+
+
+@scalar_function
 def _kept(n_bytes):
     """Return a mask of the first `n_bytes` of a word."""
     return ~np.uint64(0) << np.uint64(64 - 8 * n_bytes)
@@ -141,47 +150,55 @@ def _kept(n_bytes):
 @kernel
 def fill_bits(i, buffer, starts, header_bytes, segments, n_words, ends, lengths, out):
     """Write the detector index of every bit of a frame that is set, in ascending order."""
+    words = np.empty(n_words * len(segments), np.uint64)
+    places = np.empty(len(words), np.uint64)
     payload = starts[i] + header_bytes
+    n_occupied = _find_occupied(buffer, payload, segments, n_words, words, places)
     end = np.uint64(ends[i])
     e = end - np.uint64(lengths[i])
-    sparse = lengths[i] * _SPARSE < n_words * len(segments)
-    base = np.uint64(0)
+    for k in range(n_occupied):
+        word = _turned(words[k], 1) if places[k] & _ONE else words[k]
+        e = _write_bits(word, (places[k] >> _ONE) << _WORD_SHIFT, e, end, out)
+
+
+@scalar_function
+def _find_occupied(buffer, payload, segments, n_words, words, places):
+    """Write the words that are not zero, and their places, without a branch; return how many.
+
+    A place is twice the number of the word in the order of the detector, and one more where its
+    first pixel is in its highest bit.
+    """
+    n_occupied, number = 0, 0
     for s in range(len(segments)):
-        at, step, turned = payload + segments[s, 0], segments[s, 1], segments[s, 2] == 1
+        at, step, turned = payload + segments[s, 0], segments[s, 1], segments[s, 2]
         for _ in range(n_words):
             word = _word(buffer, np.uint64(at))
+            words[n_occupied], places[n_occupied] = word, np.uint64(number << 1 | turned)
+            n_occupied += word != 0
+            number += 1
             at += step
-            # skipping costs more than writing where zeros and others take turns at random
-            if not sparse or word != 0:
-                if turned:
-                    word = _turned(word, 1)
-                e = _write_bits(word, base, e, end, out)
-            base += np.uint64(64)
+    return n_occupied
 
 
 @scalar_function
 def _write_bits(word, base, e, end, out):
-    """Write the positions of the bits that are set from out[e] on, and return the next place."""
-    after = min(e + _population(word), end)
-    if e + _AT_ONCE <= end:
-        # two are written whether there are or not, which no branch has to predict; what is too
-        # much is overwritten by the next word of the frame
-        word, e = _write_two(word, base, e, out)
-        if word != 0:
-            word, e = _write_two(word, base, e, out)
-    while e < after:
+    """Write the positions of the bits that are set from out[e] on, and return the next place.
+
+    There is one at least.
+    """
+    if e + _TWO <= end:
+        # the second is written whether there is one or not, which no branch has to predict; what
+        # is too much is overwritten by the next word of the frame
+        out[e] = base + _lowest(word)
+        word &= word - _ONE
+        out[e + _ONE] = base + _lowest(word)
+        e += _ONE + np.uint64(word != 0)
+        word &= word - _ONE
+    while word != 0 and e < end:
         out[e] = base + _lowest(word)
         word &= word - _ONE
         e += _ONE
-    return after
-
-
-@scalar_function
-def _write_two(word, base, e, out):
-    out[e] = base + _lowest(word)
-    word &= word - _ONE
-    out[e + _ONE] = base + _lowest(word)
-    return word & (word - _ONE), e + np.uint64(2)
+    return e
 
 
 @kernel
