@@ -7,6 +7,7 @@ next one only then, so nothing ever queues up.
 from __future__ import annotations
 
 import logging
+import time
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from pathlib import Path
@@ -77,6 +78,7 @@ class Session:
     def answer(self, message: Mapping[str, Any]) -> Reply:
         """Follow a message and return the reply, whatever happens."""
         reply = Reply({"view": message.get("view"), "seq": message.get("seq")})
+        start = time.perf_counter()
         try:
             self._follow(message, reply)
         except KeyboardInterrupt:
@@ -88,6 +90,7 @@ class Session:
             reply.content["problem"] = f"{type(error).__name__}: {_one_line(error)}"
         if "problem" in reply.content and self.explorer is not None:
             reply.content |= self._state(self.explorer)
+        reply.content["answer_milliseconds"] = 1e3 * (time.perf_counter() - start)
         return reply
 
     def _follow(self, message: Mapping[str, Any], reply: Reply) -> None:

@@ -17,6 +17,8 @@ import psutil
 from . import servers
 
 SIDES = (512, 1024)
+#: Of a frame: from message to screen, reconstruction, all of the kernel's work, drawing.
+PARTS = ("trip", "reconstruction", "kernel", "drawing")
 READY = '.ssb-panel[data-state="ready"]'
 #: A scan of random electrons: what is timed does not depend on what they show.
 CELL = """
@@ -42,11 +44,9 @@ panel.show()
 DRAG = """
 async ([updates, drag]) => {
   const slider = document.querySelector('[data-name="defocus"] input[type=range]');
-  const times = [], trips = [], kernel = [];
+  const times = [], frames = [];
   const frame = () => new Promise((done) => addEventListener("ssb-frame", done, { once: true }));
-  const watch = ({ detail }) => {
-    times.push(...detail.times); trips.push(detail.trip); kernel.push(detail.kernel);
-  };
+  const watch = ({ detail }) => { times.push(...detail.times); frames.push(detail); };
   addEventListener("ssb-frame", watch);
   const middle = (Number(slider.max) + Number(slider.min)) / 2;
   const reach = Number(slider.max) - middle;
@@ -58,7 +58,7 @@ async ([updates, drag]) => {
   }
   if (drag) await frame();
   removeEventListener("ssb-frame", watch);
-  return { times, trips, kernel };
+  return { times, frames };
 }
 """
 
@@ -86,10 +86,10 @@ def measure(page, side, updates, say):
     drag = page.evaluate(DRAG, [300, True])
     say(f"{side}², one step at a time, slider to screen: {percentiles(steps['times'])}")
     say(f"{side}², dragged at 60 Hz, every movement to screen: {percentiles(drag['times'])}")
-    frames = len(drag["trips"])
-    say(f"{side}², dragged: {len(drag['times'])} movements in {frames} frames")
-    say(f"{side}², message to screen: {percentiles(drag['trips'])}")
-    say(f"{side}², reconstruction in the kernel: {percentiles(drag['kernel'])}")
+    say(f"{side}², dragged: {len(drag['times'])} movements in {len(drag['frames'])} frames")
+    for how, frames in (("one step at a time", steps["frames"]), ("dragged", drag["frames"])):
+        parts = ((part, percentiles([f[part] for f in frames])) for part in PARTS)
+        say(f"{side}², {how}: " + "; ".join(f"{part} {text}" for part, text in parts))
     if updates:
         kernel = kernel_of()
         page.evaluate(DRAG, [100, False])

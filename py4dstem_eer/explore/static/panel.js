@@ -46,6 +46,7 @@ class Link {
     const sent = own ? this.sent : null;
     if (own) {
       this.sent = null;
+      sent.back = performance.now();
       clearTimeout(this.timer);
       this.waiting(false);
     }
@@ -202,7 +203,8 @@ class Panel {
       const now = performance.now();
       const times = sent.times.map((time) => now - time);
       this.tell(content, now - sent.at);
-      const detail = { kind: sent.kind, times, trip: now - sent.at, kernel: content.milliseconds, sigma: content.sigma };
+      const detail = { kind: sent.kind, times, sigma: content.sigma, trip: now - sent.at, drawing: now - sent.back,
+        reconstruction: content.milliseconds, kernel: content.answer_milliseconds };
       this.root.dispatchEvent(new CustomEvent("ssb-frame", { bubbles: true, detail }));
     }));
   }
@@ -211,7 +213,7 @@ class Panel {
     const { scan, step, energy, semiangle, per_pattern: perPattern, per_area: perArea } = this.fixed;
     const nm = (n) => ((scan[n] * step[n]) / 10).toPrecision(3);
     const facts = [
-      ["frame", `${trip.toFixed(0)} ms`, `from the message to the screen; reconstruction ${content.milliseconds.toFixed(0)} ms`],
+      ["frame", `${trip.toFixed(0)} ms`, `from the message to the screen; ${content.answer_milliseconds.toFixed(0)} ms of it in the kernel, reconstruction ${content.milliseconds.toFixed(0)} ms`],
       ["dose", `${shortNumber(perArea, 3)} e⁻/Å²`, `${shortNumber(perPattern, 4)} electrons per position`],
       ["field of view", `${nm(0)} × ${nm(1)} nm²`, `${scan[0]} × ${scan[1]} positions in steps of ${shortNumber(step[0])} Å`],
       ["scan", `${scan[0]} × ${scan[1]}`, "positions (rows × columns)"],
