@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from .timing import best_time, single_time, sum_time
 
 _DETECTOR = (576, 576)
 _EVENTS_PER_PATTERN = 500
+_RUNS = 10
 
 
 def random_events(side: int, per_pattern: int = _EVENTS_PER_PATTERN, seed: int = 0) -> EventStore:
@@ -33,25 +33,25 @@ def random_events(side: int, per_pattern: int = _EVENTS_PER_PATTERN, seed: int =
 def rows(full: bool) -> Iterator[Row]:
     """Measure the reductions on a 256 × 256 scan (full) or a 128 × 128 one."""
     events = random_events(256 if full else 128)
-    floor = sum_time(events.indices)
     peer = _Stempy(events) if installed("stempy") else None
     masks = [_annulus(0, 60), _annulus(80, 200)]
-    yield _row("centre of mass", lambda: centre_of_mass(events), peer, "com", floor)
-    yield _row("sum of all patterns", lambda: pattern_sum(events), peer, "sum", floor)
-    yield _row(
-        "2 annular virtual images",
-        lambda: [virtual_image(events, mask) for mask in masks],
-        peer, "images", 2 * floor,
-    )  # fmt: skip
     binning = bin_map(_DETECTOR, 16)
     moved = 1 + events.mapped(binning).nbytes / events.indices.nbytes  # the result is written
-    yield _row("bin by 16", lambda: events.mapped(binning), peer, "bin", moved * floor)
+    calls = {
+        "com": ("centre of mass", lambda: centre_of_mass(events), 1),
+        "sum": ("sum of all patterns", lambda: pattern_sum(events), 1),
+        "images": ("2 annular virtual images", lambda: _images(events, masks), len(masks)),
+        "bin": ("bin by 16", lambda: events.mapped(binning), moved),
+    }
+    for method, (what, call, times_read) in calls.items():
+        theirs = None if peer is None else single_time(getattr(peer, method))
+        ours, floor = best_time(call, _RUNS), times_read * sum_time(events.indices)
+        yield Row(what, ours, "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
     yield Row("one pattern, data[rx, ry]", best_time(lambda: events.pattern(3, 5), 50))
 
 
-def _row(what: str, call: Any, peer: Any, method: str, floor: float) -> Row:
-    theirs = None if peer is None else single_time(getattr(peer, method))
-    return Row(what, best_time(call), "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
+def _images(events: EventStore, masks: list[np.ndarray]) -> list[np.ndarray]:
+    return [virtual_image(events, mask) for mask in masks]
 
 
 def _annulus(inner: float, outer: float) -> np.ndarray:

@@ -21,6 +21,8 @@ from .scatter import scattered_max, scattered_sum
 
 #: One electron in every entry, for kernels that read counts.
 _NO_COUNTS = np.zeros(0, np.uint8)
+#: How many electrons a byte counts before it begins again at zero.
+_BYTE = 256
 
 
 @kernel
@@ -32,13 +34,16 @@ def _add_patterns(i, bounds, indptr, indices, counts, weights, sums):
 
 
 @kernel
-def _tally_patterns(i, bounds, indptr, indices, counted, turns):
-    """Count entries of one electron in bytes, and how often each byte began again at zero."""
+def _tally_patterns(i, bounds, indptr, indices, counted, full, n_full):
+    """Count entries of one electron in bytes, and list the bytes that begin again at zero."""
+    n = 0
     for index in indices[indptr[bounds[i]] : indptr[bounds[i + 1]]]:
         count = np.uint8(counted[i, index] + 1)
         counted[i, index] = count
         if count == 0:
-            turns[i, index] += 1
+            full[i, n] = index
+            n += 1
+    n_full[i] = n
 
 
 @kernel
@@ -248,13 +253,15 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
 def _tallied_sum(block: EventStore) -> np.ndarray:
     """Return the sum of patterns without counts, in bytes that stay in the cache of a core."""
     bounds = equal_parts(block)
-    shape = (len(bounds) - 1, math.prod(block.detector_shape))
-    counted, turns = np.zeros(shape, np.uint8), np.zeros(shape, np.uint32)
-    _tally_patterns.on_cpu(shape[0], bounds, block.indptr, block.indices, counted, turns)
-    total = np.sum(turns, 0, np.int64)
-    total <<= 8
-    for part in counted:
-        total += part
+    n_parts, most = len(bounds) - 1, int(np.diff(block.indptr[bounds]).max())
+    counted = np.zeros((n_parts, math.prod(block.detector_shape)), np.uint8)
+    full = np.empty((n_parts, most // _BYTE), np.uint32)
+    n_full = np.empty(n_parts, np.int64)
+    lists = (bounds, block.indptr, block.indices, counted, full, n_full)
+    _tally_patterns.on_cpu(n_parts, *lists)
+    total = counted.sum(0, dtype=np.int64)
+    for part, n in zip(full, n_full, strict=True):
+        np.add.at(total, part[:n], _BYTE)
     return total
 
 
