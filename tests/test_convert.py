@@ -423,6 +423,16 @@ def test_files_that_hold_no_patterns(tmp_path):
         convert(tmp_path / "none.dm4", tmp_path / "out.h5")
 
 
+def test_a_lack_of_memory_is_none_of_the_file(tmp_path, monkeypatch):
+    def short_of_memory(path):
+        raise MemoryError
+
+    path, _ = write_dense_emd(tmp_path, counts((3, 3, 6, 7), 3))
+    monkeypatch.setattr("py4dstem_eer.bridge.dense._parse_filetype", short_of_memory)
+    with pytest.raises(MemoryError):
+        open_dense(path)
+
+
 @pytest.mark.parametrize("kept", [0.3, 0.6, 0.95])
 def test_truncated_dense_files_are_errors(tmp_path, kept):
     path, _ = write_dense_emd(tmp_path, counts((8, 8, 30, 30), 3))

@@ -22,7 +22,13 @@ from py4dstem_eer.errors import (
     FormatError,
     ParameterError,
 )
-from py4dstem_eer.readers import detect, falcon, falcon_container, falcon_source, open_events
+from py4dstem_eer.readers import (
+    detect,
+    falcon,
+    falcon_container,
+    falcon_source,
+    open_events,
+)
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
 FIXTURES = sorted((SHARED / "formats/eer").glob("*.eer"))
@@ -307,6 +313,31 @@ def test_files_of_defects_that_are_none(path, tmp_path):
         (tmp_path / "bad.npy").write_bytes(content)
         with pytest.raises(FormatError, match=f"bad.npy.*{message}"):
             open_events(path, scan_shape=SCAN, defects=tmp_path / "bad.npy")
+
+
+def test_images_of_defects_are_not_read_before_their_size_is_known(path, tmp_path):
+    eer_files.make(path, seed=8)
+    with (tmp_path / "huge.npy").open("wb") as file:
+        header = {"descr": "|b1", "fortran_order": False, "shape": (10**6, 10**7)}
+        np.lib.format.write_array_header_1_0(file, header)
+    with pytest.raises(FormatError, match=r"huge\.npy .* is damaged"):
+        open_events(path, scan_shape=SCAN, defects=tmp_path / "huge.npy")
+    tifffile = pytest.importorskip("tifffile")
+    for name, write in (("other.npy", np.save), ("other.tif", tifffile.imwrite)):
+        write(tmp_path / name, np.zeros((9, 9), np.uint8))
+        with pytest.raises(ParameterError, match=r"image \(9, 9\) of uint8; the sensor has"):
+            open_events(path, scan_shape=SCAN, defects=tmp_path / name)
+
+
+def test_a_lack_of_memory_is_none_of_the_file(path, tmp_path, monkeypatch):
+    def short_of_memory(path, shape):
+        raise MemoryError
+
+    eer_files.make(path, seed=8)
+    np.save(tmp_path / "mask.npy", np.zeros(SHAPE, bool))
+    monkeypatch.setattr("py4dstem_eer.readers.defects._read_npy", short_of_memory)
+    with pytest.raises(MemoryError):
+        open_events(path, scan_shape=SCAN, defects=tmp_path / "mask.npy")
 
 
 def test_without_tifffile_only_tiff_images_are_missed(path, tmp_path, monkeypatch):

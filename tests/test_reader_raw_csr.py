@@ -159,6 +159,12 @@ def test_blocks_hold_about_as_many_entries_as_is_asked_for(path, monkeypatch):
     np.testing.assert_array_equal(np.concatenate([to_dense(b) for _, b in blocks]), truth)
 
 
+def test_the_size_is_that_of_the_arrays(path):
+    raw_csr_files.make(path)
+    size = sum(file.stat().st_size for file in path.parent.iterdir()) - path.stat().st_size
+    assert open_events(path, mem="MEMMAP").file_bytes() == size
+
+
 def test_small_reads(path, monkeypatch):
     truth = raw_csr_files.make(path, repeat=True, shuffle=True)
     monkeypatch.setattr("py4dstem_eer.readers.raw_csr_source._ENTRIES_PER_READ", 50)

@@ -143,7 +143,7 @@ def _opened(
             return open_emd(path, **options), kind
         reader = _READERS.get(kind, _mapped)
         return _described(reader(path, kind, scan_shape, dict(options)), path), kind
-    except (EventError, ImportError, OSError):
+    except (EventError, ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # py4DSTEM raises no more special ones
         may_want = kind in _TOLD_THE_SCAN and scan_shape is None

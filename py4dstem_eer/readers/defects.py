@@ -43,12 +43,10 @@ def read_defects(defects: str | os.PathLike[str] | np.ndarray | None, shape: Sha
     """
     if defects is None:
         return np.zeros(0, bool)
-    image = defects if isinstance(defects, np.ndarray) else _read_image(Path(defects))
-    if image.shape != shape or image.dtype.kind not in "buif":
-        raise ParameterError(
-            f"defects is an image {image.shape} of {image.dtype}; the sensor has {shape} pixels, "
-            "give booleans or numbers of that shape"
-        )
+    if isinstance(defects, np.ndarray):
+        image = _of_sensor(defects, shape)
+    else:
+        image = _read_image(Path(defects), shape)
     bad = image if image.dtype == bool else (image == 0) | ~np.isfinite(image)
     if bad.all():
         raise ParameterError(
@@ -58,7 +56,17 @@ def read_defects(defects: str | os.PathLike[str] | np.ndarray | None, shape: Sha
     return bad.ravel() if bad.any() else np.zeros(0, bool)
 
 
-def _read_image(path: Path) -> np.ndarray:
+def _of_sensor(image: Any, shape: Shape2D) -> Any:
+    """Return an image, not read yet perhaps, if it fits the sensor."""
+    if image.shape != shape or image.dtype.kind not in "buif":
+        raise ParameterError(
+            f"defects is an image {image.shape} of {image.dtype}; the sensor has {shape} pixels, "
+            "give booleans or numbers of that shape"
+        )
+    return image
+
+
+def _read_image(path: Path, shape: Shape2D) -> np.ndarray:
     if not path.is_file():
         raise FileNotFoundError(f"there is no file {os.fspath(path)!r} (option defects)")
     with path.open("rb") as file:
@@ -67,18 +75,19 @@ def _read_image(path: Path) -> np.ndarray:
         raise FormatError(f"{path} (option defects) starts with {start!r}; give .npy or TIFF")
     read = _read_npy if start.startswith(_NPY_MAGIC) else _read_tiff
     try:
-        return read(path)
-    except ImportError:
+        return read(path, shape)
+    except (ImportError, MemoryError, ParameterError):
         raise
     except Exception as error:  # whatever tifffile meets first
         raise FormatError(f"{path} (option defects) is damaged: {error!r}") from error
 
 
-def _read_npy(path: Path) -> np.ndarray:
-    return np.load(path, allow_pickle=False)
+def _read_npy(path: Path, shape: Shape2D) -> np.ndarray:
+    # mapped, what the header promises is compared with the file before memory is taken for it
+    return np.array(_of_sensor(np.load(path, mmap_mode="r", allow_pickle=False), shape))
 
 
-def _read_tiff(path: Path) -> Any:
+def _read_tiff(path: Path, shape: Shape2D) -> Any:
     try:
         import tifffile
     except ImportError as error:
@@ -86,4 +95,4 @@ def _read_tiff(path: Path) -> Any:
             f"reading TIFF (defects=...) needs tifffile: {TIFF_INSTALL_LINE}"
         ) from error
     with tifffile.TiffFile(path) as file:
-        return file.pages[0].asarray()
+        return _of_sensor(file.pages[0], shape).asarray()

@@ -39,6 +39,11 @@ class Arrays:
         """Entries in the files."""
         return len(self.indices)
 
+    @property
+    def n_bytes(self) -> int:
+        """Bytes of the files, without what belongs to no frame."""
+        return self.indptr.nbytes + self.indices.nbytes + self.data.nbytes
+
     def bounds(self, first: int, last: int) -> np.ndarray:
         """Return where frames first to last begin, and the last ends, (last - first + 1,) int64.
 

@@ -51,6 +51,10 @@ class RawCsrSource:
         """uint32, as pixels may repeat."""
         return np.dtype(np.uint32)
 
+    def file_bytes(self) -> int:
+        """Return the bytes of the arrays; the file that names them is small."""
+        return self._arrays.n_bytes
+
     def events_per_row(self) -> np.ndarray | None:
         """Return None: an entry may be of any number of electrons."""
         return None
