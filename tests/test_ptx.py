@@ -54,9 +54,11 @@ def _ssb(events):
         stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint8), "gpu")
         store = prepare(stack, grid, (5, 6), 1e3, geometry, "gpu")
         ssb.bright_field_image(stack, (5, 6), "gpu")
-    ssb_snr.estimate_phase(store, grid, knobs)
-    ssb.reconstruct(store, knobs, triple_overlap=True)
-    trotters.power_spectrum(store)
+    half = prepare(stack, grid, (5, 6), 1e3, geometry, "gpu", precision="half")
+    for each in (store, half):
+        ssb_snr.estimate_phase(each, grid, knobs)
+        ssb.reconstruct(each, knobs, triple_overlap=True)
+        trotters.power_spectrum(each)
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import reference
 
 from py4dstem_eer.errors import MemoryBudgetError, ParameterError
 from py4dstem_eer.events import EventStore
-from py4dstem_eer.methods import reductions, ssb
+from py4dstem_eer.methods import reductions, ssb, ssb_gather, trotters
 from py4dstem_eer.methods.aperture_grid import aperture_grid
 from py4dstem_eer.methods.bright_field import Disk
 from py4dstem_eer.optics import Aberrations, Geometry
@@ -28,13 +28,14 @@ def counts(scan, seed=0):
     return np.random.default_rng(seed).poisson(2.0, (*scan, 14, 16)).astype(np.uint16)
 
 
-def prepared(data, device, rotation=0.3, transpose=True):
+def prepared(data, device, rotation=0.3, transpose=True, precision="full"):
     geometry = Geometry(ENERGY, SEMIANGLE, (0.5, 0.5), rotation, transpose)
     grid = aperture_grid(data.shape[2:], Disk(CENTER, RADIUS), PIXEL, geometry, None)
     events = EventStore.from_dense(data)
     stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint8), device)
     total = float(data.sum())
-    return ssb.prepare(stack, grid, data.shape[:2], total, geometry, device), grid
+    settings = (data.shape[:2], total, geometry, device)
+    return ssb.prepare(stack, grid, *settings, precision=precision), grid
 
 
 def phase_difference(a, b):
@@ -71,7 +72,8 @@ def test_object_equals_the_dense_reference(scan, sideband, triple_overlap, devic
 def entries_by_frequency(store):
     """Yield (scan row, column, pixel, side, G) of every stored entry, rows of the FFT."""
     runs = store.runs
-    g = store.device.asnumpy(store.g_re) + 1j * store.device.asnumpy(store.g_im)
+    re, im, unit = (store.device.asnumpy(a) for a in store.entries)
+    g = np.repeat(unit, runs.length) * (re + 1j * im)
     for row in range(runs.n_rows):
         for r in range(runs.row_ptr[row], runs.row_ptr[row + 1]):
             for j in range(runs.length[r]):
@@ -110,6 +112,37 @@ def test_entries_are_those_of_the_dense_transform(scan, rotation, transpose, dev
             assert (row, column, pixel) in seen or (row, column) == (0, 0)
 
 
+@pytest.mark.parametrize("scan", [(5, 6), (4, 7)])
+def test_half_precision_errs_by_half_a_unit(scan, device):
+    data = counts(scan)
+    full, half = (prepared(data, device, precision=p)[0] for p in ("full", "half"))
+    assert half.entry_bytes == full.entry_bytes / 2
+    asnumpy, lengths = full.device.asnumpy, full.runs.length
+    for exact, kept in zip(full.entries[:2], half.entries[:2], strict=True):
+        error = np.repeat(asnumpy(half.unit), lengths) * asnumpy(kept) - asnumpy(exact)
+        assert (np.abs(error) <= np.repeat(asnumpy(half.unit), lengths) * 0.502).all()
+    largest = np.maximum(*(np.abs(asnumpy(part)) for part in full.entries[:2]))
+    of_run = np.maximum.reduceat(largest, full.runs.start[:-1])
+    np.testing.assert_allclose(asnumpy(half.unit), of_run / 32767, rtol=1e-5)
+
+
+@pytest.mark.parametrize("triple_overlap", [False, True])
+def test_half_precision_gives_the_same_phase(triple_overlap, device):
+    data, knobs = counts((6, 7)), Aberrations.parse(POLAR)
+    full, half = (prepared(data, device, precision=p) for p in ("full", "half"))
+    phases = (ssb.reconstruct(s, knobs, triple_overlap=triple_overlap) for s, _ in (full, half))
+    assert phase_difference(*phases) <= 2e-5
+    expected = trotters.power_spectrum(full[0])
+    np.testing.assert_allclose(trotters.power_spectrum(half[0]), expected, rtol=1e-3)
+    ours, theirs = (trotters.trotters(*s, [(1, 0), (2, 1)]).images for s in (half, full))
+    np.testing.assert_allclose(ours, theirs, atol=1e-4 * np.abs(theirs).max())
+
+
+def test_an_unknown_precision_is_refused():
+    with pytest.raises(ParameterError, match=r"'double'.*full.*half"):
+        prepared(counts((5, 6)), "cpu", precision="double")
+
+
 def test_probe(device):
     store, grid = prepared(counts((5, 6)), device)
     probe = ssb.aperture_function(store, grid, Aberrations.parse(POLAR))
@@ -140,6 +173,6 @@ def test_too_little_memory_is_explained(monkeypatch):
     def fail(*_):
         raise OutOfMemoryError("out of memory allocating 9 bytes")
 
-    monkeypatch.setattr(ssb, "_scan_transforms", fail)
+    monkeypatch.setattr(ssb_gather, "_scan_transforms", fail)
     with pytest.raises(MemoryBudgetError, match=r"needs .* GiB .*lower detector_size, crop or bin"):
         ssb.prepare(stack, grid, (5, 6), 1.0, geometry)

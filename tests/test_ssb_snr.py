@@ -31,12 +31,12 @@ PIXEL = SEMIANGLE * 1e-3 / reference.wavelength(ENERGY) / RADIUS
 POLAR = {"C10": -150.0, "C12": 60.0, "phi12": 0.4, "C21": 2e3, "phi21": 1.0}
 
 
-def prepared(events, disk, pixel, geometry, size, device="cpu"):
+def prepared(events, disk, pixel, geometry, size, device="cpu", precision="full"):
     grid = aperture_grid(events.detector_shape, disk, pixel, geometry, size, rim=True)
     stack = reductions.binned_stack(events, grid.pixel_map, np.dtype(np.uint16), device)
     total = float(get_device(device).asnumpy(stack).sum())
-    store = ssb_snr.prepare_snr(stack, grid, events.scan_shape, total, geometry, device)
-    return store, grid
+    settings = (events.scan_shape, total, geometry, device, precision)
+    return ssb_snr.prepare_snr(stack, grid, *settings), grid
 
 
 def estimate(events, truth, aberrations=None):
@@ -110,12 +110,14 @@ def test_phase_and_sigma_are_those_of_the_cpu(device):
     )
     disk = Disk(truth.disk_center, truth.disk_radius)
     args = (disk, truth.reciprocal_pixel, truth.geometry, 7)
-    here, there = (
-        ssb_snr.estimate_phase(*prepared(events, *args, d), truth.aberrations)
-        for d in ("cpu", device)
+    here, there, half = (
+        ssb_snr.estimate_phase(*prepared(events, *args, *where), truth.aberrations)
+        for where in (("cpu",), (device,), (device, "half"))
     )
     np.testing.assert_allclose(there.phase, here.phase, atol=1e-5)
+    np.testing.assert_allclose(half.phase, here.phase, atol=1e-3 * here.sigma)
     assert there.sigma == pytest.approx(here.sigma, rel=1e-4)
+    assert half.sigma == pytest.approx(here.sigma, rel=1e-3)
 
 
 def particle(shape, step):
@@ -207,15 +209,20 @@ def mean_patterns(specimen):
     return stack / 10_000, grid, truth
 
 
-def repeated(specimen, electrons, n):
-    """Return estimates from n scans of the same object that differ in their noise only."""
+def drawn(specimen, electrons, rng, precision="full"):
+    """Return the estimate from a scan of the same object with noise of its own."""
     mean, grid, truth = mean_patterns(specimen)
-    rng = np.random.default_rng(7)
-    for _ in range(n):
-        stack = rng.poisson(electrons * mean).astype(np.uint16)
-        shape, total = truth.scan_shape, float(stack.sum())
-        store = ssb_snr.prepare_snr(stack, grid, shape, total, truth.geometry)
-        yield ssb_snr.estimate_phase(store, grid, truth.aberrations)
+    stack = rng.poisson(electrons * mean).astype(np.uint16)
+    settings = (truth.scan_shape, float(stack.sum()), truth.geometry, "cpu", precision)
+    store = ssb_snr.prepare_snr(stack, grid, *settings)
+    return ssb_snr.estimate_phase(store, grid, truth.aberrations)
+
+
+@pytest.mark.parametrize("specimen", [crystal_phase, particle])
+def test_half_precision_is_far_below_the_noise(specimen):
+    full, half = (drawn(specimen, 400, np.random.default_rng(7), p) for p in ("full", "half"))
+    assert np.std(half.phase - full.phase) < 1e-4 * full.sigma
+    assert half.sigma == pytest.approx(full.sigma, rel=1e-3)
 
 
 # in the vacuum a handful of coefficients, which pass by chance, carry much of the noise
@@ -224,7 +231,8 @@ def repeated(specimen, electrons, n):
 )
 @pytest.mark.parametrize("electrons", [40, 100, 400, 4000])
 def test_sigma_is_the_scatter_of_repeated_noise(specimen, n, within, electrons):
-    estimates = list(repeated(specimen, electrons, n))
+    rng = np.random.default_rng(7)
+    estimates = [drawn(specimen, electrons, rng) for _ in range(n)]
     scatter = np.var([e.phase for e in estimates], axis=0, ddof=1).mean()
     assert np.mean([e.sigma**2 for e in estimates]) ** 0.5 == pytest.approx(
         scatter**0.5, rel=within

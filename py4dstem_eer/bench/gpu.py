@@ -53,13 +53,17 @@ def _ssb(
     name = f"SSB {side}², {len(grid.pixels)} pixels"
     yield Row(f"{name}: prepare", _device_time(where, prepare), target=prepare_in)
     store = prepare()
-    floor = (store.g_re.nbytes + store.g_im.nbytes) / bandwidth
+    floor = store.entry_bytes / bandwidth
     for what, redraw in (
         ("image on the GPU", functools.partial(ssb.reconstruct_on_device, store, _KNOBS)),
         ("image in main memory", functools.partial(ssb.reconstruct, store, _KNOBS)),
     ):
         seconds = _device_time(where, redraw)
         yield Row(f"{name}: redraw, {what}", seconds, floor=floor, target=redraw_in)
+    halved = prepare(precision="half")
+    redraw = functools.partial(ssb.reconstruct_on_device, halved, _KNOBS)
+    half_floor = halved.entry_bytes / bandwidth
+    yield Row(f"{name}: redraw, half precision", _device_time(where, redraw), floor=half_floor)
     weighted = ssb_snr.prepare_snr(stack, grid, (side, side), total, geometry, where.name)
     redraw = functools.partial(ssb_snr.estimate_phase, weighted, grid, _KNOBS)
     yield Row(f"{name}: redraw by least squares", _device_time(where, redraw), floor=floor)

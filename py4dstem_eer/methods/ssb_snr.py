@@ -74,17 +74,19 @@ def prepare_snr(
     total: float,
     geometry: Geometry,
     device: str = "cpu",
+    precision: str = "full",
 ) -> OverlapStore:
     """Gather the entries of all pixels that the aperture touches; parameters as for `prepare`.
 
     `grid` must have been made with ``rim=True``.
     """
-    return prepare(stack, grid, scan_shape, total, geometry, device, reach=grid.pixel[0] / 2)
+    reach = grid.pixel[0] / 2
+    return prepare(stack, grid, scan_shape, total, geometry, device, reach, precision)
 
 
 @kernel(fastmath={"contract", "nsz"})
 def _add_weighted(
-    i, row_ptr, pixel, first, length, start, g_re, g_im, kx, ky, coverage, chi_k, table,
+    i, row_ptr, pixel, first, length, start, g_re, g_im, unit, kx, ky, coverage, chi_k, table,
     row_wx, column_wy, n_scan_rows, n_regular, aperture, per_width, planes,
 ):  # fmt: skip
     """Add up one row: Σ G γ̄*/c (two planes), Σ |γ̄|²/c, Σ |G|²/c and the number of entries."""
@@ -102,7 +104,8 @@ def _add_weighted(
         m0, m1, m2, m3, m4, m5, m6 = line(table, mx, my, -step, chi_k[p], -scale)
         p0, p1, p2, p3, p4, p5, p6 = line(table, px, py, step, chi_k[p], scale)
         c = np.float32(coverage[p])
-        per_c = _ONE / c
+        per_c, units_per_c = _ONE / c, unit[r] / c
+        squares_per_c = unit[r] * units_per_c
         mx2, my0, px2, py0 = (
             np.float32(mx * mx),
             np.float32(my),
@@ -128,11 +131,11 @@ def _add_weighted(
             cos_p, sin_p = cos_sin(x)
             gamma_re = f_minus * cos_m - f_plus * cos_p
             gamma_im = f_minus * sin_m - f_plus * sin_p
-            re, im = run_re[j], run_im[j]
-            num_re[j] += per_c * (re * gamma_re + im * gamma_im)
-            num_im[j] += per_c * (im * gamma_re - re * gamma_im)
+            re, im = np.float32(run_re[j]), np.float32(run_im[j])
+            num_re[j] += units_per_c * (re * gamma_re + im * gamma_im)
+            num_im[j] += units_per_c * (im * gamma_re - re * gamma_im)
             weight[j] += per_c * (gamma_re * gamma_re + gamma_im * gamma_im)
-            power[j] += per_c * (re * re + im * im)
+            power[j] += squares_per_c * (re * re + im * im)
             number[j] += _ONE
 
 
@@ -194,12 +197,12 @@ def _planes(store: OverlapStore, grid: ApertureGrid, aberrations: Aberrations) -
     if where.name == "gpu":
         lines = where.resident(where.xp.empty((len(runs.pixel), TWO_LINES), np.float32))
         first, length, _ = of_run
-        arguments = (tables.row, pixel, first, length, *tables.angles, chi_k, table, *sizes, lines)
-        find_two_lines.launch(where, len(runs.pixel), *arguments)
+        arguments = (tables.row, pixel, first, length, store.unit, *tables.angles, chi_k, table)
+        find_two_lines.launch(where, len(runs.pixel), *arguments, *sizes, lines)
         arguments = (tables.lanes, row_ptr, pixel, *of_run, lines, coverage, store.g_re, store.g_im)
         sum_weighted.launch(where, tables.lanes * runs.n_rows, *arguments, *edge, planes)
     else:
-        arguments = (row_ptr, pixel, *of_run, store.g_re, store.g_im, kx, ky, coverage, chi_k)
+        arguments = (row_ptr, pixel, *of_run, *store.entries, kx, ky, coverage, chi_k)
         _add_weighted.launch(
             where, runs.n_rows, *arguments, table, *frequencies, *sizes, *edge, planes
         )

@@ -91,7 +91,7 @@ def evaluate_chi(p, kx, ky, table, values):
 # "reassoc" would cancel the rounding by addition and subtraction
 @kernel(fastmath={"contract", "nsz"})
 def add_double_overlaps(
-    i, row_ptr, pixel, side, first, length, start, g_re, g_im, kx, ky, chi_k, table,
+    i, row_ptr, pixel, side, first, length, start, g_re, g_im, unit, kx, ky, chi_k, table,
     row_wx, column_wy, n_scan_rows, n_regular, sum_re, sum_im,
 ):  # fmt: skip
     """Add up the right (0) and left (1) overlaps of one row of scan frequencies.
@@ -113,7 +113,7 @@ def add_double_overlaps(
         wx, wy = kx[p] + sign * row_wx[i], ky[p] + sign * (begin + half * step)
         scale = -sign / (2 * math.pi)
         c0, c1, c2, c3, c4, c5, c6 = line(table, wx, wy, sign * step, chi_k[p], scale)
-        weight = np.float32(-sign)
+        weight = np.float32(-sign) * unit[r]
         middle = np.float32(half)
         # views whose indices are plainly not negative let the loop become vectors
         run_re, run_im = g_re[start[r] : start[r] + n], g_im[start[r] : start[r] + n]
@@ -123,8 +123,9 @@ def add_double_overlaps(
             t = np.float32(j) - middle
             x = c0 + t * (c1 + t * (c2 + t * (c3 + t * (c4 + t * (c5 + t * c6)))))
             cosine, sine = cos_sin(x)
-            out_re[j] += weight * (run_re[j] * cosine - run_im[j] * sine)
-            out_im[j] += weight * (run_re[j] * sine + run_im[j] * cosine)
+            re, im = np.float32(run_re[j]), np.float32(run_im[j])
+            out_re[j] += weight * (re * cosine - im * sine)
+            out_im[j] += weight * (re * sine + im * cosine)
 
 
 @scalar_function
@@ -145,7 +146,7 @@ def triple_turn(kx, ky, chi_k, qx, qy, table):
 
 @kernel
 def add_triple_overlaps(
-    i, row_ptr, pixel, side, first, length, start, g_re, g_im, kx, ky, chi_k, table,
+    i, row_ptr, pixel, side, first, length, start, g_re, g_im, unit, kx, ky, chi_k, table,
     row_wx, column_wy, n_scan_rows, n_regular, sum_re, sum_im,
 ):  # fmt: skip
     """Add up the triple overlaps of one row of scan frequencies."""
@@ -158,7 +159,7 @@ def add_triple_overlaps(
             column = first[r] + j
             qy = direction * column_wy[column]
             turn_re, turn_im = triple_turn(kx[p], ky[p], chi_k[p], row_wx[i], qy, table)
-            re, im = g_re[start[r] + j], g_im[start[r] + j]
+            re, im = unit[r] * g_re[start[r] + j], unit[r] * g_im[start[r] + j]
             sum_re[2, i, column] += re * turn_re - im * turn_im
             sum_im[2, i, column] += re * turn_im + im * turn_re
 

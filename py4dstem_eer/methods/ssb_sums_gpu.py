@@ -25,18 +25,19 @@ from ..device import kernel
 from .ssb_sums import cos_sin, line, triple_turn
 
 _ONE, _ZERO, _HALF = np.float32(1), np.float32(0), np.float32(0.5)
-#: float32 of a run: seven coefficients and one to fill a sector of memory.
+#: float32 of a run: seven coefficients and the unit of its entries, a sector of memory.
 LINE = 8
-#: For least squares: two polynomials, and the squares and positions of two shifted rows.
+#: For least squares: two polynomials, squares and positions of two shifted rows, step, and unit.
 TWO_LINES = 20
 
 
 @kernel
 def find_lines(
-    r, row, pixel, side, first, length, kx, ky, row_wx, column_wy, chi_k, table,
+    r, row, pixel, side, first, length, unit, kx, ky, row_wx, column_wy, chi_k, table,
     n_scan_rows, n_regular, lines,
 ):  # fmt: skip
     """Find the polynomial that turns the entries of one run of double overlaps."""
+    lines[r, 7] = unit[r]
     if side[r] < 2:
         i, p, n = row[r], pixel[r], length[r]
         direction = -1.0 if i == n_scan_rows else 1.0
@@ -65,7 +66,7 @@ def sum_overlaps(
         j = column - first[r]
         if j < 0 or j >= length[r]:
             continue
-        re, im = g_re[start[r] + j], g_im[start[r] + j]
+        re, im = lines[r, 7] * g_re[start[r] + j], lines[r, 7] * g_im[start[r] + j]
         which = side[r]
         if which < 2:
             t = np.float32(j) - _HALF * np.float32(length[r] - 1)
@@ -92,8 +93,8 @@ def sum_overlaps(
 
 @kernel
 def find_two_lines(
-    r, row, pixel, first, length, kx, ky, row_wx, column_wy, chi_k, table, n_scan_rows, n_regular,
-    lines,
+    r, row, pixel, first, length, unit, kx, ky, row_wx, column_wy, chi_k, table, n_scan_rows,
+    n_regular, lines,
 ):  # fmt: skip
     """Find both polynomials of one run, and where its shifted rows lie, for least squares."""
     i, p, n = row[r], pixel[r], length[r]
@@ -107,7 +108,7 @@ def find_two_lines(
         lines[r, c] = minus[c]
         lines[r, 7 + c] = plus[c]
     lines[r, 14], lines[r, 15], lines[r, 16], lines[r, 17] = mx * mx, my, px * px, py
-    lines[r, 18] = step
+    lines[r, 18], lines[r, 19] = step, unit[r]
 
 
 @kernel
@@ -137,7 +138,7 @@ def sum_weighted(
         cos_p, sin_p = cos_sin(lines[r, 7] + t * (lines[r, 8] + t * (lines[r, 9] + t * x)))
         gamma_re = f_minus * cos_m - f_plus * cos_p
         gamma_im = f_minus * sin_m - f_plus * sin_p
-        re, im = g_re[start[r] + j], g_im[start[r] + j]
+        re, im = lines[r, 19] * g_re[start[r] + j], lines[r, 19] * g_im[start[r] + j]
         num_re += (re * gamma_re + im * gamma_im) / c
         num_im += (im * gamma_re - re * gamma_im) / c
         weight += (gamma_re * gamma_re + gamma_im * gamma_im) / c

@@ -41,12 +41,12 @@ class Trotters:
 
 
 @kernel
-def _sum_power(item, lanes, row_ptr, first, length, start, g_re, g_im, power):
+def _sum_power(item, lanes, row_ptr, first, length, start, g_re, g_im, unit, power):
     """Add up a row; `lanes` items share it, each with the columns that are its own."""
     i, lane = item // lanes, item % lanes
     for r in range(row_ptr[i], row_ptr[i + 1]):
         for j in range((lane - first[r]) % lanes, length[r], lanes):
-            re, im = g_re[start[r] + j], g_im[start[r] + j]
+            re, im = unit[r] * g_re[start[r] + j], unit[r] * g_im[start[r] + j]
             power[i, first[r] + j] += re * re + im * im
 
 
@@ -60,7 +60,7 @@ def power_spectrum(store: OverlapStore) -> np.ndarray:
     """
     where, runs, tables = store.device, store.runs, store.tables
     half = where.xp.zeros((runs.n_rows, runs.scan_shape[1] // 2 + 1), np.float32)
-    arguments = (tables.row_ptr, tables.first, tables.length, tables.start, store.g_re, store.g_im)
+    arguments = (tables.row_ptr, tables.first, tables.length, tables.start, *store.entries)
     _sum_power.launch(where, where.lanes * runs.n_rows, where.lanes, *arguments, half)
     return runs.whole_plane(where.asnumpy(half))
 
@@ -198,9 +198,10 @@ def _entries(
         raise ParameterError(
             f"no disks overlap at scan frequency ({row}, {column}); power_spectrum() shows where"
         )
-    at = store.device.asarray(runs.start[mine.start : mine.stop][hit] + offset[hit])
-    asnumpy = store.device.asnumpy
-    values = asnumpy(store.g_re[at]) + 1j * asnumpy(store.g_im[at])
+    at = store.device.asarray(runs.start[mine][hit] + offset[hit])
+    unit = store.unit[store.device.asarray(hit + mine.start)]
+    re, im, unit = (store.device.asnumpy(a) for a in (store.g_re[at], store.g_im[at], unit))
+    values = unit * (re + 1j * im).astype(np.complex64)
     pixels = runs.pixel[mine][hit]
     if table is not None:
         qy = runs.column_wy[stored_column] * (-1 if stored_row == runs.scan_shape[0] else 1)
