@@ -22,13 +22,7 @@ from py4dstem_eer.errors import (
     FormatError,
     ParameterError,
 )
-from py4dstem_eer.readers import (
-    detect,
-    falcon,
-    falcon_container,
-    falcon_source,
-    open_events,
-)
+from py4dstem_eer.readers import detect, falcon, falcon_container, falcon_source, open_events
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
 FIXTURES = sorted((SHARED / "formats/eer").glob("*.eer"))

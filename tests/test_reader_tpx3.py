@@ -542,6 +542,30 @@ def test_rows_are_read_alone(write, small_blocks, monkeypatch):
     assert 0 < sum(read) * 8 < path.stat().st_size / 4
 
 
+def test_loading_reads_the_file_twice(write, monkeypatch):
+    """Once for the clock, once for the events; what is counted comes with them."""
+    scan = Scan((20, 4), dwell=9600, per_line=2000)
+    path = write(plain(scan.packets()), longest=900)
+    read = []
+    original = tpx3_index.Words.read
+    monkeypatch.setattr(
+        tpx3_index.Words,
+        "read",
+        lambda self, pieces: read.append(sum(n for _, n in pieces)) or original(self, pieces),
+    )
+    loaded = open_events(path, scan_shape=(20, 4))
+    assert sum(read) * 8 <= 2.1 * path.stat().st_size
+    streamed = open_events(path, mem="MEMMAP", scan_shape=(20, 4))
+    assert streamed.metadata == loaded.metadata
+    np.testing.assert_array_equal(
+        streamed.events_per_pattern(), np.add.reduceat(ones(loaded), loaded.indptr[:-1])
+    )
+
+
+def ones(store):
+    return np.ones(len(store.indices), int) if store.counts is None else store.counts.astype(int)
+
+
 def test_a_file_that_changes_or_goes_away(write):
     scan = Scan((3, 4))
     path = write(plain(scan.packets()))
