@@ -449,6 +449,16 @@ def test_beginnings_of_frames_that_are_beyond_all_numbers(path):
     assert store.n_events == 0
 
 
+@pytest.mark.parametrize("bits", [0x7FA00000, 0x7FC00000, 0x4F800000], ids=["sNaN", "NaN", "2^32"])
+def test_single_precision_that_is_no_count(path, bits):
+    raw_csr_files.make(path, dtypes=("<i8", "<u2", "<f4"))
+    values = np.fromfile(array_file(path, "data"), "<u4")
+    values[3] = bits
+    values.tofile(array_file(path, "data"))
+    with pytest.raises(FormatError, match="frame 0: the data are no electron counts"):
+        open_events(path)
+
+
 def test_frames_that_share_entries_do_not_multiply_them(path):
     """Each frame of a small file may claim all entries, and then there would be very many."""
     raw_csr_files.make(path, shape=(50, 40, 12, 9))

@@ -9,7 +9,7 @@ import numpy as np
 from .. import event_lists
 from ..errors import EventRangeError, FormatError
 
-_LARGEST_COUNT = np.iinfo(np.uint32).max
+_LARGEST_COUNT = int(np.iinfo(np.uint32).max)
 
 
 class Entries(NamedTuple):
@@ -82,8 +82,10 @@ def _outside(indices: np.ndarray, n_pixels: int) -> np.ndarray | None:
 
 
 def _uncounted(values: np.ndarray) -> np.ndarray | None:
-    in_range = values.size == 0 or (values.min() >= 0 and values.max() <= _LARGEST_COUNT)
-    if in_range and values.dtype.kind != "f":
-        return None
-    good = (values >= 0) & (values <= _LARGEST_COUNT) & (values == np.rint(values))
+    with np.errstate(invalid="ignore"):  # of a NaN that signals, as random bits may
+        in_range = values.size == 0 or (values.min() >= 0 and values.max() <= _LARGEST_COUNT)
+        if in_range and values.dtype.kind != "f":
+            return None
+        # the next number, which is one in every type of float
+        good = (values >= 0) & (values < _LARGEST_COUNT + 1) & (values == np.rint(values))
     return None if good.all() else ~good
