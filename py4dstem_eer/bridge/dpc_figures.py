@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from matplotlib.figure import Figure
 from py4DSTEM.data import RealSlice
-from py4DSTEM.visualize.overlay import add_scalebar
 from py4DSTEM.visualize.vis_special import (
     Complex2RGB,
     add_colorbar_arg,
@@ -16,6 +15,8 @@ from py4DSTEM.visualize.vis_special import (
 )
 
 from ..methods.rotation import RelativeRotation, squared_curl
+from .dpc_prepared import Prepared
+from .figures import draw_scale_bar, keep_readable
 
 Step = tuple[float, float] | None
 #: Title, colour map, and whether zero is in the middle of it.
@@ -34,6 +35,7 @@ def show_results(
     fig: Any,
     cbar: bool,
     options: Mapping[str, Any],
+    errors: Sequence[float] = (),
 ) -> Any:
     """Draw phase, field as a vector colour map, and what follows from it; returns the figure.
 
@@ -48,22 +50,24 @@ def show_results(
     cbar : bool
     options : mapping
         `figsize`, `cmap`, `vmin`, `vmax`; others go to imshow, for the phase.
+    errors : sequence of float
+        Of each iteration; drawn below the phase if there are any.
     """
-    import matplotlib.pyplot as plt
-
     options = dict(options)
-    figsize = options.pop("figsize", (13, 8))
-    fig = plt.figure(figsize=figsize) if fig is None else fig
-    if isinstance(fig, Figure):  # a part of a figure has no layout of its own
-        fig.set_layout_engine("constrained")
+    fig = prepare_figure(fig, options.pop("figsize", (13, 8)))
     names = [name for name in _TITLES if name in images]
-    axes = fig.subplots(2, 3).ravel()
-    _draw_phase(axes[0], images["object_phase"], step, cbar, options)
-    draw_field(axes[1], images["com"].data, step, cbar)
-    for ax, name in zip(axes[2:], names, strict=False):
-        _draw_image(ax, images[name], name, step, cbar)
-    for ax in axes[2 + len(names) :]:
-        ax.remove()
+    grid = fig.add_gridspec(2, 3)
+    place = grid[0]
+    if errors:
+        place, below = grid[0].subgridspec(2, 1, height_ratios=[4, 1], hspace=0.1)
+        draw_convergence(fig.add_subplot(below), errors)
+    phase = images["object_phase"]
+    shown = draw_phase(fig.add_subplot(place), phase.data, step, options)
+    if cbar:
+        add_colour_bar(shown, phase.units)
+    draw_field(fig.add_subplot(grid[1]), images["com"], cbar)
+    for n, name in enumerate(names, start=2):
+        _draw_image(fig.add_subplot(grid[n]), images[name], name, step, cbar)
     if title:
         fig.suptitle(title)
     settle(fig)
@@ -77,27 +81,54 @@ def settle(fig: Any) -> None:
         fig.draw_without_rendering()
 
 
-def show_fields(fields: Mapping[str, np.ndarray], step: Step) -> Any:
-    """Draw the two components of each field (2, Rx, Ry); returns the figure."""
-    import matplotlib.pyplot as plt
+def show_prepared(
+    prepared: Prepared, which: str, rotation: bool, options: Mapping[str, Any]
+) -> None:
+    """Draw what `EventDPC.preprocess` is asked to show.
 
-    fig, axes = plt.subplots(
-        len(fields), 2, figsize=(8, 4 * len(fields)), squeeze=False, layout="constrained"
-    )
+    Parameters
+    ----------
+    prepared : Prepared
+    which : {"", "default", "all"}
+        No field, the corrected one, or the measured and the normalized as well.
+    rotation : bool
+        Draw the curl against the rotation angle.
+    options : mapping
+        `figsize`, `cmap`; others go to imshow.
+    """
+    options = dict(options)
+    if rotation:
+        figsize = options.get("figsize", (8, 2))
+        show_rotation(prepared.normalized, prepared.rotation, figsize)
+    fields = {"CoM": prepared.measured, "Normalized CoM": prepared.normalized}
+    if which:
+        shown = fields if which == "all" else {}
+        show_fields({**shown, "Corrected CoM": prepared.corrected}, prepared.step, options)
+
+
+def show_fields(
+    fields: Mapping[str, np.ndarray], step: Step, options: Mapping[str, Any] | None = None
+) -> Any:
+    """Draw the two components of each field (2, Rx, Ry); returns the figure."""
+    options = {"cmap": "RdBu_r", "figsize": (8, 4 * len(fields)), **(options or {})}
+    fig = prepare_figure(None, options.pop("figsize"))
+    axes = fig.subplots(len(fields), 2, squeeze=False)
     for row, (name, field) in zip(axes, fields.items(), strict=True):
         for ax, component, axis in zip(row, field, "xy", strict=True):
-            ax.imshow(component, cmap="RdBu_r", extent=_extent(component.shape, step))
+            ax.imshow(component, **{"extent": _extent(component.shape, step), **options})
             _label(ax, f"{name}_{axis}", step)
     return fig
 
 
-def show_rotation(com: np.ndarray, rotation: RelativeRotation) -> Any:
+def show_rotation(
+    com: np.ndarray, rotation: RelativeRotation, figsize: tuple[float, float] = (8, 2)
+) -> Any:
     """Draw the curl of the field against the rotation angle; returns the figure."""
     import matplotlib.pyplot as plt
 
     angles = np.arange(-89.0, 91.0)
     curves = np.sqrt(squared_curl(com, angles))
-    fig, ax = plt.subplots(figsize=(8, 2), layout="constrained")
+    fig, ax = plt.subplots(figsize=figsize, layout="constrained")
     for curve, label in zip(curves, ("CoM", "CoM after transpose"), strict=True):
         ax.plot(angles, curve, label=label)
     ax.axvline(rotation.angle_deg, color="k")
@@ -107,15 +138,38 @@ def show_rotation(com: np.ndarray, rotation: RelativeRotation) -> Any:
     return fig
 
 
-def _draw_phase(ax: Any, phase: RealSlice, step: Step, cbar: bool, options: dict[str, Any]) -> None:
+def prepare_figure(fig: Any, figsize: tuple[float, float]) -> Any:
+    """Return the figure to draw on, a new one for None, with a layout."""
+    import matplotlib.pyplot as plt
+
+    fig = plt.figure(figsize=figsize) if fig is None else fig
+    if isinstance(fig, Figure):  # a part of a figure has no layout of its own
+        fig.set_layout_engine("constrained")
+    return fig
+
+
+def draw_phase(
+    ax: Any,
+    phase: np.ndarray,
+    step: Step,
+    options: Mapping[str, Any],
+    title: str = "Reconstructed object phase",
+) -> Any:
+    """Draw a phase (Rx, Ry) as py4DSTEM does; returns the image."""
+    options = {"cmap": "magma", "extent": _extent(phase.shape, step), **options}
     limits = (options.pop("vmin", None), options.pop("vmax", None))
-    image, vmin, vmax = return_scaled_histogram_ordering(phase.data, *limits)
-    options.setdefault("cmap", "magma")
-    options.setdefault("extent", _extent(phase.data.shape, step))
+    image, vmin, vmax = return_scaled_histogram_ordering(phase, *limits)
     shown = ax.imshow(image, vmin=vmin, vmax=vmax, **options)
-    _label(ax, "Reconstructed object phase", step)
-    if cbar:
-        ax.figure.colorbar(shown, cax=_beside(ax), label=_math(phase.units))
+    _label(ax, title, step)
+    return shown
+
+
+def draw_convergence(ax: Any, errors: Sequence[float]) -> None:
+    """Draw the error before each iteration."""
+    ax.semilogy(np.arange(len(errors)), errors)
+    ax.set_xlabel("Iteration number")
+    ax.set_ylabel("NMSE error")
+    ax.yaxis.tick_right()
 
 
 def _draw_image(ax: Any, image: RealSlice, name: str, step: Step, cbar: bool) -> None:
@@ -128,22 +182,24 @@ def _draw_image(ax: Any, image: RealSlice, name: str, step: Step, cbar: bool) ->
     shown = ax.imshow(data, cmap=cmap, vmin=low, vmax=high, extent=extent)
     _label(ax, title, step)
     if cbar:
-        ax.figure.colorbar(shown, cax=_beside(ax), label=_math(image.units))
+        add_colour_bar(shown, image.units)
 
 
-def draw_field(ax: Any, com: np.ndarray, step: Step, cbar: bool = True) -> None:
+def draw_field(ax: Any, com: RealSlice, cbar: bool = True) -> None:
     """Draw a field (2, Rx, Ry) as colours: hue is its direction, brightness its magnitude."""
-    ax.imshow(Complex2RGB(com[0] + 1j * com[1]))
-    rows, columns = com.shape[1:]
-    scale: dict[str, Any] = {"Nx": rows, "Ny": columns, "labelsize": 10, "width": 3}
-    if step is not None:
-        scale.update(pixelsize=step[1], pixelunits="Å")
-    add_scalebar(ax, scale)
+    ax.imshow(Complex2RGB(com.data[0] + 1j * com.data[1]))
+    draw_scale_bar(ax, com)
     ax.set_xticks([])
     ax.set_yticks([])
     ax.set_title("Centre of mass")
+    keep_readable(ax)
     if cbar:
         add_colorbar_arg(_beside(ax))
+
+
+def add_colour_bar(shown: Any, units: str) -> None:
+    """Draw the colour bar of an image beside it."""
+    shown.axes.figure.colorbar(shown, cax=_beside(shown.axes), label=_math(units))
 
 
 def _math(units: str) -> str:
@@ -160,6 +216,7 @@ def _label(ax: Any, title: str, step: Step) -> None:
     ax.set_ylabel(f"x [{units}]")
     ax.set_xlabel(f"y [{units}]")
     ax.set_title(title)
+    keep_readable(ax)
 
 
 def _beside(ax: Any) -> Any:

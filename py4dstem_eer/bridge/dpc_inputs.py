@@ -156,14 +156,14 @@ def _pair(given: Sequence[Any], name: str) -> np.ndarray:
         raise ParameterError(f"{name} must be a pair (CoMx, CoMy): {error}") from error
 
 
-def warn_empty(n_filled: int, n_positions: int, of: str = "") -> None:
+def warn_empty(n_filled: int, n_positions: int, of: str = "", stacklevel: int = 3) -> None:
     """Report positions that were interpolated."""
     if n_filled:
         warnings.warn(
             f"{n_filled} of {n_positions} patterns{of} hold no electrons: their centre of mass "
             "was interpolated from their neighbours",
             EventWarning,
-            stacklevel=3,
+            stacklevel=stacklevel,
         )
 
 

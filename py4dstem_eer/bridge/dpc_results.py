@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -11,73 +10,12 @@ from py4DSTEM.data import RealSlice
 from ..errors import CalibrationError, ParameterError
 from ..methods.field import curl_and_divergence, electric_field
 from ..methods.rotation import RelativeRotation
+from .calibration import copied
+from .dpc_prepared import Prepared
 from .results import real_slice
 
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `EventDPC.preprocess` leaves for all that follows.
-
-    Attributes
-    ----------
-    measured : (2, Rx, Ry)
-        Centre of mass [px], NaN where a pattern is empty.
-    normalized : (2, Rx, Ry)
-        Descan removed [Å⁻¹, or px].
-    corrected : (2, Rx, Ry)
-        In the frame of the scan [Å⁻¹, or px].
-    dose : (Rx, Ry)
-        Electrons behind each position, 1 or 0 where they are not known.
-    dose_known : bool
-    n_filled : int
-        Positions without electrons.
-    n_hot : int
-        Hot pixels left out.
-    rotation : RelativeRotation
-    step : (float, float) or None
-        Scan step [Å].
-    pixel : float or None
-        Detector pixel [Å⁻¹].
-    energy : float or None
-        [eV]
-    padding_factor : float
-    """
-
-    measured: np.ndarray
-    normalized: np.ndarray
-    corrected: np.ndarray
-    dose: np.ndarray
-    dose_known: bool
-    n_filled: int
-    n_hot: int
-    rotation: RelativeRotation
-    step: tuple[float, float] | None
-    pixel: float | None
-    energy: float | None
-    padding_factor: float
-
-    @property
-    def parameters(self) -> dict[str, Any]:
-        """How the field was found, for the metadata of every result."""
-        return {
-            "rotation_deg": self.rotation.angle_deg,
-            "rotation_uncertainty_deg": self.rotation.uncertainty_deg,
-            "transpose": self.rotation.transpose,
-            "interpolated_positions": self.n_filled,
-            "hot_pixels_left_out": self.n_hot,
-        }
-
-    @property
-    def com_units(self) -> str:
-        """Unit of the centre of mass."""
-        return "pixels" if self.pixel is None else "A^-1"
-
-    @property
-    def slope_units(self) -> str:
-        """Unit of the centre of mass over that of the scan."""
-        if self.step is None:
-            return "1" if self.pixel is None else "A^-1/pixel"
-        return "pixels/A" if self.pixel is None else "A^-2"
+#: Names of all that `EventDPC` hangs in the cube's tree, after its own name.
+RESULTS = ("com", "curl", "divergence", "dose", "electric_field", "object_phase")
 
 
 def from_field(prepared: Prepared, name: str) -> dict[str, RealSlice]:
@@ -148,6 +86,15 @@ class DPCResults:
         if self._datacube is not None:
             self._datacube.attach(result)
         return result
+
+    def _retract(self) -> None:
+        """Take all results out of the cube's tree, for what is measured anew is not theirs."""
+        for name in () if self._datacube is None else RESULTS:
+            stale = self._datacube._branch._dict.get(f"{self.name}_{name}")
+            if stale is not None:
+                stale.cut(root_metadata=False)
+                stale.calibration = copied(self._datacube.calibration)  # for whoever holds it
+        self._results = {}
 
     def _result(self, name: str) -> RealSlice:
         if name not in self._results:

@@ -15,6 +15,8 @@ from ..methods.bright_field import Disk
 _PERCENTILES = (0.5, 99.5)
 #: Below this part of its brightest, a pattern is black.
 _DYNAMIC_RANGE = 1e-3
+#: The least height of a picture in parts of its width, and the reverse.
+_FLATTEST = 1 / 5
 
 
 def complex_colours(images: np.ndarray) -> np.ndarray:
@@ -58,14 +60,24 @@ def draw_image(
     if cbar:
         axis.figure.colorbar(shown, ax=axis, fraction=0.046, pad=0.03, label=units.strip())
     draw_scale_bar(axis, image)
+    keep_readable(axis)
+
+
+def keep_readable(axis: Any) -> None:
+    """Stretch the picture of a scan of few rows or columns, so that something is to be seen."""
+    width, height = (abs(end - start) for start, end in (axis.get_xlim(), axis.get_ylim()))
+    ratio = height / width
+    readable = min(max(ratio, _FLATTEST), 1 / _FLATTEST)
+    if readable != ratio:
+        axis.set_aspect(readable / ratio)
 
 
 def draw_scale_bar(axis: Any, image: Array) -> None:
-    """Draw a scale bar of a round length, about a fifth of the width."""
-    step = float(image.dims[1][1] - image.dims[1][0]) if image.data.shape[1] > 1 else 1.0
+    """Draw a scale bar of a round length, about a fifth of the width of an image or a stack."""
+    height, width = image.data.shape[-2:]
+    step = float(image.dims[1][1] - image.dims[1][0]) if width > 1 else 1.0
     units = image.dim_units[1]
-    length, label = _round_length(step * image.data.shape[1] / 5, units)
-    height, width = image.data.shape
+    length, label = _round_length(step * width / 5, units)
     x, y, thickness = 0.05 * width, 0.93 * height, 0.018 * height
     bar = Rectangle((x, y), length / step, thickness, color="w", ec="k", lw=0.5)
     axis.add_patch(bar)

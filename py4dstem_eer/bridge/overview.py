@@ -81,10 +81,7 @@ def draw_overview(results: dict[str, Array], found: Overview, dpc: Any) -> Any:
     axes[0, 0].set_title("Mean pattern, bright-field disk")
     draw_image(axes[0, 1], results["bright_field"], "Bright field", cmap="gray")
     draw_image(axes[0, 2], results["dark_field"], "Annular dark field", cmap="gray")
-    com = dpc.com
-    steps = [float(axis[1] - axis[0]) if len(axis) > 1 else 1.0 for axis in com.dims[:2]]
-    calibrated = com.dim_units[0] == "A"
-    draw_field(axes[1, 0], com.data, (steps[0], steps[1]) if calibrated else None)
+    draw_field(axes[1, 0], dpc.com)
     draw_image(axes[1, 1], dpc.object_phase, "DPC phase")
     draw_image(axes[1, 2], dpc.dose, "Dose", cmap="gray")
     settle(figure)

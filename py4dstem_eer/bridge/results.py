@@ -83,7 +83,8 @@ def _described(
         getattr(calibration, f"set_{space}_pixel_size")(size[0])
         getattr(calibration, f"set_{space}_pixel_units")(size_units)
     # stock classes forget units and axes when they are read back: keep them here too
-    axes_data = {"units": units, "pixel_size": size, "pixel_units": size_units}
+    shown = "pixels" if size is None else size_units
+    axes_data = {"units": units, "pixel_size": size, "pixel_units": shown}
     result.metadata = Metadata(name=_PARAMETERS, data={**axes_data, **(parameters or {})})
     return result
 

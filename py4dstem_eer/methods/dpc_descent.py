@@ -131,7 +131,8 @@ class Problem:
             phase = self.constrained(start + np.float32(size) * update)
             if images is not None:
                 images[len(images) - undone :] = [self.image(phase)]
-        state = State(*(self.where.asnumpy(a) for a in (start, update, phase)), size, errors)
+        kept = [self.where.asnumpy(array) for array in (start, update, phase)]
+        state = State(kept[0], kept[1], kept[2], size, errors)
         last_error = self.residual(phase)[1]
         if descent.backtrack and last_error > errors[-1]:
             phase, last_error = start, errors[-1]
