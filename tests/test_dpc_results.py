@@ -259,6 +259,44 @@ def test_the_first_drawing_has_room_for_all_labels(shape):
     plt.close("all")
 
 
+@pytest.mark.parametrize(("step", "label"), [(None, "10 px"), (0.5, "0.5 nm")])
+def test_axes_and_scale_bar_say_pixels_or_lengths(step, label):
+    import matplotlib.pyplot as plt
+
+    com = np.random.default_rng(0).normal(size=(2, 20, 61))
+    dpc = EventDPC(verbose=False).preprocess(
+        force_com_measured=com, force_scan_sampling=step, **KNOWN
+    )
+    units = "pixels" if step is None else "A"
+    for result in dpc._results.values():
+        parameters = result.metadata["parameters"]
+        assert parameters["pixel_size"] == (None if step is None else (step, step))
+        assert parameters["pixel_units"] == result.dim_units[0] == units
+    dpc.reconstruct().visualize()
+    texts = [text.get_text() for ax in plt.gcf().axes for text in ax.texts]
+    assert texts == [label]
+    plt.close("all")
+
+
+@pytest.mark.parametrize("shape", [(1, 90), (90, 2)])
+def test_a_scan_of_few_rows_is_stretched_to_be_seen(shape):
+    import matplotlib.pyplot as plt
+
+    com = np.random.default_rng(0).normal(size=(2, *shape))
+    dpc = EventDPC(verbose=False).preprocess(
+        force_com_measured=com, fit_function="constant", plot_center_of_mass=True, **KNOWN
+    )
+    dpc.reconstruct().visualize(cbar=False)
+    for number in plt.get_fignums():
+        fig = plt.figure(number)
+        fig.canvas.draw()
+        for ax in fig.axes:
+            box = ax.get_window_extent()
+            ratio = box.height / box.width
+            assert ratio == pytest.approx(0.2 if shape[0] == 1 else 5, rel=0.02)
+    plt.close("all")
+
+
 class TestHotPixels:
     def counts(self, hot=()):
         rng = np.random.default_rng(0)

@@ -19,9 +19,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..device import get_device, kernel
-from ..errors import EventWarning, ParameterError
-from ..parameters import parse_real
+from ..errors import EventWarning
+from ..parameters import parse_flag, parse_real
+from .curl_sums import curl_sums
 
 #: The angle counts as decided when Σ curl'² varies with it by more than this many standard errors.
 #: Of pure noise none of 1500 fields does from 16 × 21 positions on, one in 80 at 10 × 15.
@@ -31,13 +31,8 @@ ANGLE_SIGNIFICANCE = 5.0
 TRANSPOSE_SIGNIFICANCE = 3.0
 #: Standard deviation [deg] of an angle about which nothing is known: uniform over 180°.
 UNKNOWN_ANGLE_DEG = 180 / math.sqrt(12)
-# The sums are taken in tiles: many, to measure how they scatter, and longer than the reach of noise
-# through the differences, two positions.
-_TILES_PER_AXIS = 16
-_SMALLEST_TILE = 3
-# Fewer say nothing about their scatter.
+# Fewer tiles say nothing about how the sums over them scatter.
 _FEWEST_TILES = 8
-_N_SUMS = 6
 
 
 @dataclass(frozen=True)
@@ -74,27 +69,6 @@ class RelativeRotation:
         x, y = com[::-1] if self.transpose else com
         cos, sin = math.cos(math.radians(self.angle_deg)), math.sin(math.radians(self.angle_deg))
         return np.stack([cos * x - sin * y, sin * x + cos * y])
-
-
-@kernel
-def _tile_sums(tile, com, edges_x, edges_y, step_x, step_y, sums):
-    n_columns = len(edges_y) - 1
-    row, column = tile // n_columns, tile % n_columns
-    for i in range(edges_x[row], edges_x[row + 1]):
-        for j in range(edges_y[column], edges_y[column + 1]):
-            xx = (com[0, i + 1, j] - com[0, i - 1, j]) / step_x
-            xy = (com[0, i, j + 1] - com[0, i, j - 1]) / step_y
-            yx = (com[1, i + 1, j] - com[1, i - 1, j]) / step_x
-            yy = (com[1, i, j + 1] - com[1, i, j - 1]) / step_y
-            curl, div = yx - xy, xx + yy
-            sums[tile, 0] += curl * curl
-            sums[tile, 1] += div * div
-            sums[tile, 2] += curl * div
-            # of the transposed field, where x and y change their names
-            curl, div = xx - yy, yx + xy
-            sums[tile, 3] += curl * curl
-            sums[tile, 4] += div * div
-            sums[tile, 5] += curl * div
 
 
 @dataclass(frozen=True)
@@ -173,15 +147,15 @@ def solve_rotation(
     """
     if force_rotation is not None:
         parse_real(force_rotation, "force_com_rotation", unit="degrees")
-    if not isinstance(force_transpose, (bool, np.bool_, int, type(None))):
-        raise ParameterError(f"force_com_transpose is {force_transpose!r}; give True or False")
+    if force_transpose is not None:
+        force_transpose = parse_flag(force_transpose, "force_com_transpose")
     if force_rotation is not None and force_transpose is not None:
-        return RelativeRotation(float(force_rotation), bool(force_transpose))
-    sums = _sums(_parse_field(com), step, device)
+        return RelativeRotation(float(force_rotation), force_transpose)
+    sums = curl_sums(com, step, device)
     choices = [
         _choice(transpose, sums[3 * transpose : 3 * transpose + 3], force_rotation)
         for transpose in (False, True)
-        if force_transpose is None or transpose == bool(force_transpose)
+        if force_transpose is None or transpose == force_transpose
     ]
     result = _decide(choices, maximize_divergence, force_rotation is None)
     if warn:
@@ -210,39 +184,11 @@ def squared_curl(
     -------
     curl : (2, n) float64
     """
-    sums = _sums(_parse_field(com), step, device).reshape(2, 3, -1)
+    sums = curl_sums(com, step, device).reshape(2, 3, -1)
     angles = np.radians(np.asarray(angles_deg, np.float64))
     return np.array(
         [[_Choice(bool(t), sums[t], angle).curl.sum() for angle in angles] for t in range(2)]
     )
-
-
-def _parse_field(com: np.ndarray) -> np.ndarray:
-    com = np.ascontiguousarray(com, np.float64)
-    if com.ndim != 3 or com.shape[0] != 2 or min(com.shape[1:]) < 3:
-        raise ParameterError(
-            f"a field of shape {com.shape} has no curl; give force_com_rotation and "
-            "force_com_transpose for scans smaller than 3 × 3 positions"
-        )
-    if not np.isfinite(com).all():
-        raise ParameterError("the centre of mass is not finite everywhere; fill it first")
-    return com
-
-
-def _sums(com: np.ndarray, step: tuple[float, float], device: str) -> np.ndarray:
-    where = get_device(device)
-    edges = [_tile_edges(n) for n in com.shape[1:]]
-    n_tiles = (len(edges[0]) - 1) * (len(edges[1]) - 1)
-    sums = where.xp.zeros((n_tiles, _N_SUMS))
-    arrays = (where.asarray(com), where.asarray(edges[0]), where.asarray(edges[1]))
-    _tile_sums.launch(where, n_tiles, *arrays, float(step[0]), float(step[1]), sums)
-    return where.asnumpy(sums).T
-
-
-def _tile_edges(n: int) -> np.ndarray:
-    """Split the inner positions 1 … n − 2 of an axis."""
-    n_tiles = min(_TILES_PER_AXIS, max(1, (n - 2) // _SMALLEST_TILE))
-    return np.linspace(1, n - 1, n_tiles + 1).round().astype(np.int64)
 
 
 def _choice(transpose: bool, sums: np.ndarray, force_rotation: float | None) -> _Choice:
