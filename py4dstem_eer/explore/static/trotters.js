@@ -10,7 +10,7 @@ class Trotters {
     this.grid = make("div", { class: "trotters" });
     this.mean = make("span", { class: "muted" });
     this.wheel = make("canvas", { class: "wheel", title: "hue is phase, brightness is magnitude" });
-    this.spectrum = make("canvas", { class: "spectrum", title: "click: the strongest frequency near it becomes the marked trotter" });
+    this.spectrum = make("canvas", { class: "spectrum", title: "click: the strongest frequency near it becomes the marked trotter; rings: α/λ and 2α/λ" });
     this.marks = makeSvg("svg", { class: "marks", viewBox: "0 0 1 1", preserveAspectRatio: "none" });
     this.spectrumBox = make("div", { class: "spectrum-box" }, this.spectrum, this.marks);
     this.spectrumBox.addEventListener("click", (event) => this.pick(event));
@@ -122,6 +122,12 @@ class Trotters {
     const parts = [1, 2].map((n) => makeSvg("ellipse", { ...OUTLINE, "stroke-width": 0.004, stroke: "rgba(255,255,255,0.6)",
       "stroke-dasharray": "0.015 0.015", cx: mx, cy: my,
       rx: (n * aperture[1]) / bin / shape[1], ry: (n * aperture[0]) / bin / shape[0] }));
+    [1, 2].forEach((n) => {
+      const [x, y] = [mx + (0.71 * n * aperture[1]) / bin / shape[1], my - (0.71 * n * aperture[0]) / bin / shape[0]];
+      const label = makeSvg("text", { x: Math.min(x, 0.92), y: Math.max(y, 0.05), class: "ring" });
+      label.textContent = n === 1 ? "α" : "2α";
+      parts.push(label);
+    });
     this.meta.frequencies.forEach((q, i) => {
       const chosen = i === this.slot;
       for (const sign of [1, -1]) {
