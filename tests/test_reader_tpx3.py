@@ -531,13 +531,7 @@ def test_rows_are_read_alone(write, small_blocks, monkeypatch):
     scan = Scan((20, 4), dwell=9600, per_line=2000)
     path = write(plain(scan.packets()), longest=900)
     store = open_events(path, mem="MEMMAP", scan_shape=(20, 4))
-    read = []
-    original = tpx3_index.Words.read
-    monkeypatch.setattr(
-        tpx3_index.Words,
-        "read",
-        lambda self, pieces: read.append(sum(n for _, n in pieces)) or original(self, pieces),
-    )
+    read = files.words_read(monkeypatch)
     store.read_rows(7, 8)
     assert 0 < sum(read) * 8 < path.stat().st_size / 4
 
@@ -546,13 +540,7 @@ def test_loading_reads_the_file_twice(write, monkeypatch):
     """Once for the clock, once for the events; what is counted comes with them."""
     scan = Scan((20, 4), dwell=9600, per_line=2000)
     path = write(plain(scan.packets()), longest=900)
-    read = []
-    original = tpx3_index.Words.read
-    monkeypatch.setattr(
-        tpx3_index.Words,
-        "read",
-        lambda self, pieces: read.append(sum(n for _, n in pieces)) or original(self, pieces),
-    )
+    read = files.words_read(monkeypatch)
     loaded = open_events(path, scan_shape=(20, 4))
     assert sum(read) * 8 <= 2.1 * path.stat().st_size
     streamed = open_events(path, mem="MEMMAP", scan_shape=(20, 4))

@@ -10,6 +10,8 @@ from fractions import Fraction
 
 import numpy as np
 
+from py4dstem_eer.readers import tpx3_index
+
 TICK = Fraction(25, 96 * 10**9)  # [s]
 ROLLOVER = 2**34  # of hits [steps]
 EDGES = {"tdc1_rise": 0xF, "tdc1_fall": 0xA, "tdc2_rise": 0xE, "tdc2_fall": 0xB}
@@ -163,3 +165,15 @@ def clustered(hits, radius, window):
         column = Fraction(sum(x * tot for _, _, x, tot in members), weight)
         electrons.append((min(t for t, *_ in members), row, column))
     return electrons
+
+
+def words_read(monkeypatch):
+    """Return a list to which every read of a file adds the number of its words."""
+    read = []
+    original = tpx3_index.Words.read
+    monkeypatch.setattr(
+        tpx3_index.Words,
+        "read",
+        lambda self, pieces: read.append(sum(n for _, n in pieces)) or original(self, pieces),
+    )
+    return read
