@@ -9,11 +9,12 @@ import numpy as np
 import pytest
 from click.testing import CliRunner
 
-from py4dstem_eer.bench import Row, as_table, gpu, reductions, run_bench, ssb
+from py4dstem_eer.bench import Row, as_table, gpu, reductions, run_bench, ssb, ssb_quantem
 from py4dstem_eer.bench import reductions as bench_reductions
 from py4dstem_eer.bench.timing import best_time, sum_time
 from py4dstem_eer.cli import main
 from py4dstem_eer.errors import ParameterError
+from py4dstem_eer.events import EventStore
 
 
 def test_rows_are_printed_and_returned(monkeypatch):
@@ -49,6 +50,24 @@ def test_scaling_case_is_the_papers_geometry():
     assert store.runs.scan_shape == (32, 32)
 
 
+def test_a_peer_that_is_not_there_is_left_out_with_a_remark(monkeypatch):
+    monkeypatch.setattr(ssb_quantem, "installed", lambda package: False)
+    (remark,) = ssb_quantem.rows(32)
+    monkeypatch.setattr(ssb, "rows", lambda full: iter([remark, Row("this", 0.5)]))
+    lines: list[str] = []
+    results = run_bench(["ssb"], False, lines.append)
+    assert "quantem is not installed" in remark
+    assert remark in lines
+    assert [row["what"] for row in results["rows"]["ssb"]] == ["this"]
+
+
+def test_our_part_beside_quantem_is_the_object_of_those_counts():
+    counts = np.random.default_rng(0).poisson(1.5, (9, 8, 20, 20)).astype(np.uint8)
+    store = ssb_quantem._prepare(EventStore.from_dense(counts))
+    assert store.total == counts.sum()
+    assert store.runs.n_entries > 0
+
+
 def test_times_are_positive():
     assert best_time(lambda: np.ones(10).sum(), 2) > 0
     assert sum_time(np.ones(6400, np.uint16)) > 0
@@ -69,7 +88,7 @@ def test_the_gpu_is_measured(monkeypatch):
     monkeypatch.setattr(gpu, "_ssb", lambda where, side, *rest: ssb_rows(where, 24, *rest))
     results = run_bench([], True, lambda line: None, "gpu")
     names = [row["what"] for row in results["rows"]["gpu"]]
-    assert sum("redraw" in name for name in names) == 6
+    assert sum("redraw" in name for name in names) == 8
     assert sum("30" in name and "pixels: prepare" in name for name in names) == 1
     with pytest.raises(ParameterError, match="there are gpu"):
         run_bench(["ssb"], False, lambda line: None, "gpu")

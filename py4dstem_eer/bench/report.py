@@ -105,8 +105,12 @@ def as_table(rows: list[Row]) -> str:
     return "\n".join(_line(row) for row in rows)
 
 
-def _told(rows: Iterator[Row], say: Callable[[str], None]) -> Iterator[Row]:
+def _told(rows: Iterator[Row | str], say: Callable[[str], None]) -> Iterator[Row]:
+    """Print rows and remarks as they come, and pass the rows on."""
     for row in rows:
+        if isinstance(row, str):
+            say(row)
+            continue
         say(_line(row))
         yield row
 

@@ -13,6 +13,7 @@ from ..methods import ssb, ssb_snr
 from ..methods.aperture_grid import ApertureGrid, aperture_grid
 from ..methods.bright_field import Disk
 from ..optics import Aberrations, Geometry
+from . import ssb_quantem
 from .report import Row
 from .timing import best_time, peak_memory, single_time
 
@@ -20,8 +21,8 @@ _KNOBS = Aberrations.parse({"C10": -100.0, "C12": 30.0, "phi12": 0.3, "C30": 1e4
 _SIZE = 18
 
 
-def rows(full: bool) -> Iterator[Row]:
-    """Measure a 1024 × 1024 scan (full) or 512 × 512, and one beside py4DSTEM."""
+def rows(full: bool) -> Iterator[Row | str]:
+    """Measure a 1024 × 1024 scan (full) or 512 × 512, and smaller ones beside the peers."""
     side = 1024 if full else 512
     case = _Case(side)
     name = f"SSB {side}², {_SIZE}x{_SIZE} detector"
@@ -34,6 +35,8 @@ def rows(full: bool) -> Iterator[Row]:
         held = (peak + case.stack.nbytes) / 2**30
         yield Row("  peak memory, stack included", held, "GiB", target="<= 1.5 at 1024²")
     yield from _beside_py4dstem(256 if full else 48)
+    for peer_side in (256, 512) if full else (48,):
+        yield from ssb_quantem.rows(peer_side)
 
 
 def _redraws(case: _Case, precision: str, name: str, suffix: str) -> Iterator[Row]:
