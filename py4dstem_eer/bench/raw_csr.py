@@ -5,7 +5,6 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 
@@ -13,6 +12,7 @@ from ..methods.com import centre_of_mass
 from ..methods.reductions import pattern_sum
 from ..readers import open_events
 from ..writers.raw_csr import write_raw_csr
+from .libertem_peer import LiberTem
 from .reductions import random_events
 from .report import Row, installed
 from .timing import best_time, single_time
@@ -25,7 +25,7 @@ def rows(full: bool) -> Iterator[Row]:
         path = Path(folder) / "events.toml"
         events = random_events(side, 100)
         written = best_time(lambda: write_raw_csr(path, events), 1)
-        peer = _LiberTem(path) if installed("libertem") else None
+        peer = LiberTem(path) if installed("libertem") else None
         theirs = None if peer is None else best_time(peer.opened, 20)
         opened = best_time(lambda: open_events(path, mem="MEMMAP"), 20)
         what = f"raw_csr, {side}² x 100 events"
@@ -48,27 +48,3 @@ def rows(full: bool) -> Iterator[Row]:
 def _read(path: Path) -> None:
     for array in path.parent.glob("*.dat"):
         np.fromfile(array, np.uint8)
-
-
-class _LiberTem:
-    """The same with LiberTEM, in this process."""
-
-    def __init__(self, path: Path) -> None:
-        from libertem.api import Context
-
-        self._path = str(path)
-        self._context = Context.make_with("inline")
-        self._data_set = self.opened()
-
-    def opened(self) -> Any:
-        return self._context.load("raw_csr", self._path)
-
-    def sum(self) -> Any:
-        from libertem.udf.sum import SumUDF
-
-        return self._context.run_udf(self._data_set, SumUDF())
-
-    def com(self) -> Any:
-        from libertem.udf.com import CoMUDF
-
-        return self._context.run_udf(self._data_set, CoMUDF())

@@ -1,8 +1,10 @@
-"""Sums over events, beside stempy."""
+"""Sums over events, beside stempy and LiberTEM."""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Iterator
+from pathlib import Path
 
 import numpy as np
 
@@ -10,11 +12,15 @@ from ..detector import bin_map
 from ..events import EventStore
 from ..methods.com import centre_of_mass
 from ..methods.reductions import pattern_sum, virtual_image
+from ..writers.raw_csr import write_raw_csr
+from .libertem_peer import LiberTem
 from .report import Row, installed
 from .timing import best_time, single_time, sum_time
 
 _DETECTOR = (576, 576)
 _EVENTS_PER_PATTERN = 500
+#: LiberTEM makes every pattern dense: a larger scan takes it minutes.
+_LIBERTEM_SIDE = 128
 _RUNS = 10
 
 
@@ -48,6 +54,27 @@ def rows(full: bool) -> Iterator[Row]:
         ours, floor = best_time(call, _RUNS), times_read * sum_time(events.indices)
         yield Row(what, ours, "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
     yield Row("one pattern, data[rx, ry]", best_time(lambda: events.pattern(3, 5), 50))
+    if installed("libertem"):
+        yield from _beside_libertem(_LIBERTEM_SIDE)
+
+
+def _beside_libertem(side: int) -> Iterator[Row]:
+    """Measure sums beside LiberTEM, which takes them from a raw_csr data set in the file cache."""
+    events = random_events(side)
+    floor = sum_time(events.indices)
+    mask = _annulus(80, 200)
+    where = f"{side}² (inline executor)"
+    with tempfile.TemporaryDirectory() as folder:
+        path = Path(folder) / "events.toml"
+        write_raw_csr(path, events)
+        peer = LiberTem(path)
+        for what, ours, theirs in (
+            ("centre of mass", lambda: centre_of_mass(events), peer.com),
+            ("sum of all patterns", lambda: pattern_sum(events), peer.sum),
+            ("annular image", lambda: virtual_image(events, mask), lambda: peer.image(mask)),
+        ):
+            times = best_time(ours, _RUNS), best_time(theirs, 1)  # theirs compiles in the first
+            yield Row(f"{what}, {where}", times[0], "s", "LiberTEM", times[1], floor)
 
 
 def _images(events: EventStore, masks: list[np.ndarray]) -> list[np.ndarray]:
