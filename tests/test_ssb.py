@@ -467,6 +467,22 @@ def test_order_of_calls_is_checked():
     assert "preprocess" in repr(ssb)
 
 
+def test_half_precision_is_for_both_weightings():
+    cube = calibrated(SparseDataCube.from_dense(counts((6, 7), (14, 15))))
+    full, half = (
+        EventSSB(ENERGY, cube, SEMIANGLE, verbose=False)
+        .preprocess(None, CENTER, 6.3, 0, False, precision=precision)
+        .reconstruct()
+        for precision in ("full", "half")
+    )
+    assert half._snr[0].entry_bytes == full._snr[0].entry_bytes / 2
+    np.testing.assert_allclose(half.phase_sigma, full.phase_sigma, rtol=1e-3)
+    phases = (ssb.reconstruct(weighting="sum").object_phase.data for ssb in (full, half))
+    assert 0 < np.abs(np.subtract(*phases)).max() < 1e-4
+    with pytest.raises(ParameterError, match="precision is 16"):
+        half.preprocess(precision=16)
+
+
 def test_wrong_reconstruction_is_refused():
     ssb = preprocessed(DATA, (7, 7))
     with pytest.raises(ParameterError, match="sideband is 'up'"):
