@@ -28,10 +28,11 @@ def row_of(index, multiplier, shift):
 def _moments(p, indptr, indices, columns, multiplier, shift, moments):
     rows = np.uint64(0)
     total = np.uint64(0)
-    for e in range(indptr[p], indptr[p + 1]):
-        rows += row_of(indices[e], multiplier, shift)
-        total += np.uint64(indices[e])
-    moments[p, 0] = indptr[p + 1] - indptr[p]
+    own = indices[indptr[p] : indptr[p + 1]]  # a view, see `event_lists`
+    for k in range(len(own)):
+        rows += row_of(own[k], multiplier, shift)
+        total += np.uint64(own[k])
+    moments[p, 0] = len(own)
     moments[p, 1] = rows
     moments[p, 2] = float(total) - columns * float(rows)
 
@@ -41,14 +42,16 @@ def _weighted_moments(p, indptr, indices, counts, mask, columns, multiplier, shi
     weights = 0.0
     rows = 0.0
     cols = 0.0
-    for e in range(indptr[p], indptr[p + 1]):
-        weight = float(counts[e]) if len(counts) > 0 else 1.0
+    first = indptr[p]
+    own = indices[first : indptr[p + 1]]
+    for k in range(len(own)):
+        weight = float(counts[first + k]) if len(counts) > 0 else 1.0
         if len(mask) > 0:
-            weight *= mask[indices[e]]
-        row = float(np.int32(row_of(indices[e], multiplier, shift)))
+            weight *= mask[own[k]]
+        row = float(np.int32(row_of(own[k], multiplier, shift)))
         weights += weight
         rows += weight * row
-        cols += weight * (float(indices[e]) - columns * row)
+        cols += weight * (float(own[k]) - columns * row)
     moments[p, 0] = weights
     moments[p, 1] = rows
     moments[p, 2] = cols
@@ -172,7 +175,7 @@ def check_measured(weight: np.ndarray) -> None:
 
 
 def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:
-    """Return a detector mask as flat float64 weights.
+    """Return a detector mask as flat weights: bytes of booleans, which stay cached, or float64.
 
     Raises
     ------
@@ -185,7 +188,7 @@ def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:
         raise ParameterError(
             f"the mask ({mask.dtype}) must hold finite weights that are not negative, or booleans"
         )
-    return mask.astype(np.float64).ravel()
+    return mask.astype(np.uint8 if mask.dtype == np.bool_ else np.float64).ravel()
 
 
 def block_moments(block: EventStore, mask: Any, where: Device) -> Any:

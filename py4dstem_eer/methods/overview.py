@@ -175,7 +175,7 @@ def _one_sweep(
     stack = where.xp.zeros((events.n_patterns, n_target), np.uint32)
     lut = where.asarray(pixel_map.unsigned_lut)
     kept = pixel_map.lut != DROPPED
-    weights = where.asarray(NO_MASK if kept.all() else kept.astype(np.float64))
+    weights = where.asarray(NO_MASK if kept.all() else kept.astype(np.uint8))
     for first, block in track(events.blocks(), "One sweep over the events"):
         rows = slice(first, first + block.scan_shape[0])
         pattern += block_sum(block, where).reshape(pattern.shape)

@@ -57,8 +57,11 @@ def _maximise_patterns(i, bounds, indptr, indices, counts, largest):
 @kernel
 def _weigh_events(p, indptr, indices, counts, mask, image):
     total = mask[0] * 0
-    for e in range(indptr[p], indptr[p + 1]):
-        total += mask[indices[e]] * counts[e] if len(counts) > 0 else mask[indices[e]]
+    first = indptr[p]
+    own = indices[first : indptr[p + 1]]  # a view, see `event_lists`
+    for k in range(len(own)):
+        weight = mask[own[k]]
+        total += weight * counts[first + k] if len(counts) > 0 else weight
     image[p] = total
 
 
@@ -85,10 +88,12 @@ def _find_largest(p, indptr, counts, image):
 def fill_stack(p, indptr, indices, counts, lut, stack):
     """Count the events of one pattern into the target pixels of a map's `unsigned_lut`."""
     n_target = stack.shape[1]
-    for e in range(indptr[p], indptr[p + 1]):
-        target = lut[indices[e]]
+    first = indptr[p]
+    own = indices[first : indptr[p + 1]]
+    for k in range(len(own)):
+        target = lut[own[k]]
         if target < n_target:
-            stack[p, target] += counts[e] if len(counts) > 0 else 1
+            stack[p, target] += counts[first + k] if len(counts) > 0 else 1
 
 
 def pattern_sum(
