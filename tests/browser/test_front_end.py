@@ -40,6 +40,7 @@ async (source) => {
     off: (name, listener) => listeners.delete(listener),
     send: async (message) => {
       const reply = JSON.parse(await ask(JSON.stringify(message)));
+      await new Promise((done) => setTimeout(done, 200));  // as on a slow network
       const buffers = reply.buffers.map((text) =>
         buffer(Uint8Array.from(atob(text), (letter) => letter.charCodeAt(0))));
       for (const listener of listeners) listener({ kind: "reply", ...reply.content }, buffers);
@@ -65,16 +66,17 @@ def session():
     return panel.session
 
 
+def answered(session, message):
+    reply = session.answer(json.loads(message))
+    buffers = [base64.b64encode(b).decode() for b in reply.buffers]
+    return json.dumps({"content": reply.content, "buffers": buffers})
+
+
 @pytest.mark.parametrize("buffered", BUFFERS)
 def test_it_needs_its_own_text_and_buffers_of_any_kind_alone(browser, session, buffered):
-    def ask(message):
-        reply = session.answer(json.loads(message))
-        buffers = [base64.b64encode(b).decode() for b in reply.buffers]
-        return json.dumps({"content": reply.content, "buffers": buffers})
-
     watched = Watched(browser)
     page = watched.page
-    page.expose_function("ask", ask)
+    page.expose_function("ask", lambda message: answered(session, message))
     page.set_content(PAGE)
     page.evaluate(RENDER.replace("BUFFERED", BUFFERS[buffered]), front_end())
     watched.ready()
@@ -87,4 +89,32 @@ def test_it_needs_its_own_text_and_buffers_of_any_kind_alone(browser, session, b
     assert (watched.complaints, watched.outside) == ([], [])
     page.evaluate("close_panel()")
     assert page.evaluate("count_listeners()") == 0
+    page.close()
+
+
+def test_a_late_answer_does_not_turn_the_knob_back(browser, session):
+    watched = Watched(browser)
+    page = watched.page
+    page.expose_function("ask", lambda message: answered(session, message))
+    page.set_content(PAGE)
+    page.evaluate(RENDER.replace("BUFFERED", BUFFERS["DataView"]), front_end())
+    watched.ready()
+    seen = page.evaluate(
+        """async () => {
+          const text = document.querySelector('[data-name="defocus"] input[type=text]');
+          const slider = document.querySelector('[data-name="defocus"] input[type=range]');
+          const seen = [];
+          const frame = () => new Promise((done) =>
+            addEventListener("ssb-frame", done, { once: true }));
+          for (const value of [0.2, 0.4]) {
+            slider.value = value * slider.max;
+            slider.dispatchEvent(new Event("input", { bubbles: true }));
+          }
+          slider.dispatchEvent(new Event("change", { bubbles: true }));
+          const wanted = text.value;
+          for (let i = 0; i < 2; i++) { await frame(); seen.push(text.value === wanted); }
+          return seen;
+        }"""
+    )
+    assert seen == [True, True]
     page.close()

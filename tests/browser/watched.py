@@ -38,7 +38,8 @@ class Watched:
         before = self.page.evaluate("frames_seen.length")
         action()
         self.page.wait_for_function("n => frames_seen.length > n", arg=before)
-        self.page.wait_for_timeout(400)
+        self.page.wait_for_selector('.ssb-panel[data-busy="false"]')
+        self.page.evaluate("new Promise((done) => requestAnimationFrame(() => setTimeout(done)))")
         return self.page.evaluate("frames_seen[frames_seen.length - 1]")
 
     def image(self):

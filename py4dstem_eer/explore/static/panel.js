@@ -54,6 +54,11 @@ class Link {
     this.arrived(content, buffers, sent);
   }
 
+  // Whether nothing is under way.
+  get settled() {
+    return !this.sent && this.queue.length === 0;
+  }
+
   close() {
     this.closed = true;
     this.queue = [];
@@ -118,6 +123,7 @@ class Panel {
   post(kind, body) {
     if (kind === "complain") this.say(body.text);
     else this.link.post(kind, body);
+    this.root.dataset.busy = String(!this.link.settled);
   }
 
   key(event) {
@@ -160,10 +166,11 @@ class Panel {
     const arrays = {};
     (content.arrays ?? []).forEach((name, i) => { arrays[name] = bytesOf(buffers[i]); });
     if (content.fixed) this.setFixed(content.fixed, arrays);
-    if (content.controls) this.setState(content);
+    // while more is under way, the controls are ahead of the kernel
+    if (content.controls && (this.link.settled || content.fixed)) this.setState(content);
     if (arrays.image) this.draw(content, arrays);
     this.say(content.problem, content.said || (content.notes ?? []).join(" · "));
-    this.root.dataset.state = content.problem ? "problem" : "ready";
+    Object.assign(this.root.dataset, { state: content.problem ? "problem" : "ready", busy: String(!this.link.settled) });
     if (sent && arrays.image) this.measure(content, sent);
   }
 
