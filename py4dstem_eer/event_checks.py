@@ -42,6 +42,32 @@ def read_only(array: np.ndarray) -> np.ndarray:
     return array
 
 
+def check_fit(lists: Lists, n_patterns: int) -> None:
+    """Check that the arrays of event lists fit each other.
+
+    Raises
+    ------
+    EventRangeError
+        If not.
+    """
+    indptr, indices, counts = lists
+    if len(indptr) != n_patterns + 1 or indptr[0] != 0 or indptr[-1] != len(indices):
+        ends = f" from {indptr[0]} to {indptr[-1]}" if len(indptr) else ""
+        raise EventRangeError(
+            f"indptr of length {len(indptr)}{ends} does not fit {n_patterns} patterns and "
+            f"{len(indices)} entries"
+        )
+    if counts is not None and len(counts) != len(indices):
+        raise EventRangeError(f"{len(counts)} counts for {len(indices)} indices")
+
+
+def check_starts(indptr: np.ndarray, columns: int, first_row: int = 0) -> None:
+    """Check that no list ends before it begins; parameters and errors as for `check_lists`."""
+    backwards = indptr[1:] < indptr[:-1]  # a difference might overflow
+    if backwards.any():
+        _fail(int(np.argmax(backwards)), columns, first_row, "its list has a negative length")
+
+
 def check_lists(lists: Lists, columns: int, detector_shape: Shape2D, first_row: int = 0) -> None:
     """Check that event lists are canonical, and lie on the detector.
 
@@ -62,11 +88,9 @@ def check_lists(lists: Lists, columns: int, detector_shape: Shape2D, first_row: 
     indptr, indices, counts = lists
 
     def fail(pattern: int, what: str) -> None:
-        rx, ry = first_row + pattern // columns, pattern % columns
-        raise EventRangeError(f"scan position ({rx}, {ry}): {what}")
+        _fail(pattern, columns, first_row, what)
 
-    if np.any(np.diff(indptr) < 0):
-        fail(int(np.argmax(np.diff(indptr) < 0)), "its list has a negative length")
+    check_starts(indptr, columns, first_row)
     n_pixels = detector_shape[0] * detector_shape[1]
     if indices.size and indices.max() >= n_pixels:
         entry = int(np.argmax(indices >= n_pixels))
@@ -78,3 +102,8 @@ def check_lists(lists: Lists, columns: int, detector_shape: Shape2D, first_row: 
     if counts is not None and counts.size and counts.min() == 0:
         entry = int(np.argmin(counts))
         fail(int(np.searchsorted(indptr, entry, "right")) - 1, "an entry has a count of zero")
+
+
+def _fail(pattern: int, columns: int, first_row: int, what: str) -> None:
+    rx, ry = first_row + pattern // columns, pattern % columns
+    raise EventRangeError(f"scan position ({rx}, {ry}): {what}")

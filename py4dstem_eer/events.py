@@ -11,8 +11,15 @@ import numpy as np
 
 from . import dense_counts, event_lists, event_maps
 from .detector import PixelMap, Shape2D, binned_shape
-from .errors import EventRangeError, ParameterError
-from .event_checks import as_counts, as_indices, check_lists, read_only
+from .errors import ParameterError
+from .event_checks import (
+    as_counts,
+    as_indices,
+    check_fit,
+    check_lists,
+    check_starts,
+    read_only,
+)
 from .event_pieces import joined
 from .shapes import as_slice, check_map_fits, folded_shape, parse_scan_slices, parse_shape
 
@@ -63,13 +70,7 @@ class EventStore:
         self._describe(scan_shape, detector_shape, metadata)
         n_pixels = self.detector_shape[0] * self.detector_shape[1]
         indptr = np.ascontiguousarray(indptr, np.int64)
-        if len(indptr) != self.n_patterns + 1 or indptr[0] != 0 or indptr[-1] != len(indices):
-            raise EventRangeError(
-                f"indptr of length {len(indptr)} from {indptr[0]} to {indptr[-1]} does not fit "
-                f"{self.n_patterns} patterns and {len(indices)} entries"
-            )
-        if counts is not None and len(counts) != len(indices):
-            raise EventRangeError(f"{len(counts)} counts for {len(indices)} indices")
+        check_fit((indptr, indices, counts), self.n_patterns)
         dtype = event_lists.index_dtype(n_pixels)
         if not trusted:  # what the caller can still change must not be what is checked here
             indptr, indices = np.array(indptr), np.array(indices)
@@ -104,6 +105,10 @@ class EventStore:
         indptr = np.ascontiguousarray(indptr, np.int64)
         n_pixels = math.prod(parse_shape(detector_shape, "detector_shape"))
         indices = as_indices(indices, event_lists.index_dtype(n_pixels))
+        counts = None if counts is None else as_counts(counts)
+        rows, columns = parse_shape(scan_shape, "scan_shape")
+        check_fit((indptr, indices, counts), rows * columns)
+        check_starts(indptr, columns)
         lists = event_lists.canonical(indptr, indices, counts)
         return cls(scan_shape, detector_shape, *lists, metadata=metadata)
 

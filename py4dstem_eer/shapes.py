@@ -24,7 +24,7 @@ def parse_shape(shape: Any, name: str) -> Shape2D:
     try:
         first, second = (int(n) for n in shape)
         whole = all(int(n) == n for n in shape)
-    except (TypeError, ValueError):
+    except (TypeError, ValueError, OverflowError):
         whole = False
     if not whole or first < 0 or second < 0:
         raise ParameterError(f"{name} is {shape!r}; give two whole numbers (rows, columns)")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import math
 import pickle
 
 import numpy as np
@@ -510,15 +511,23 @@ def test_validate_names_the_position_in_a_stream(cube):
         ([0, 0, 0, 0, 1], [1.0], None),
         ([0, 0, 0, 0, 1], [1], [-1]),
         ([0, 0, 0, 0, 1], [1], [1.5]),
+        ([0, 0, 0, 0, 2], [1, 1], [1.5, 1.5]),
+        ([0, 0, 0, 0, 2], [5, 1], [1]),
+        ([0, 10**6, 2, 2, 2], [5, 1], None),
+        ([0, -(10**6), 2, 2, 2], [5, 1], None),
+        ([0, 2**63 - 1, -10, 2, 2], [5, 1], None),
+        ([], [], None),
     ],
 )
-def test_arrays_must_fit(lists):
+@pytest.mark.parametrize("build", [EventStore, EventStore.from_lists])
+def test_arrays_must_fit(lists, build):
+    indptr, indices = np.array(lists[0], np.int64), np.array(lists[1])
     counts = lists[2] if lists[2] is None else np.array(lists[2])
     with pytest.raises(EventRangeError):
-        EventStore((2, 2), (3, 4), lists[0], np.array(lists[1]), counts)
+        build((2, 2), (3, 4), indptr, indices, counts)
 
 
-@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (2, -1), (2.5, 1), "ab", None])
+@pytest.mark.parametrize("shape", [(2,), (2, 3, 4), (2, -1), (2.5, 1), (math.inf, 1), "ab", None])
 def test_shapes_must_be_two_whole_numbers(shape):
     with pytest.raises(EventError, match="scan_shape"):
         EventStore(shape, (3, 4), [0], np.zeros(0, int))
