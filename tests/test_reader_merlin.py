@@ -285,6 +285,12 @@ def test_blocks_reach_across_files(tmp_path, monkeypatch):
     expect(paths[0], truth[:, :4], keep_flyback=False)
 
 
+def test_of_sound_files_only_the_last_header_is_read_when_they_are_opened(tmp_path, monkeypatch):
+    _, paths = mib_files.write_parts(tmp_path, "run", [5, 1, 7, 7], (4, 5))
+    monkeypatch.setattr(merlin_frames, "read_numbers", None)
+    assert open_events(paths[0], mem="MEMMAP").scan_shape == (4, 5)
+
+
 def test_names_that_end_in_a_number_of_their_own(tmp_path):
     truth, paths = mib_files.write_parts(tmp_path, "scan_001_", [4, 8], (3, 4))
     other, more = mib_files.write_parts(tmp_path, "scan_002_", [4, 4], (2, 4), seed=1)

@@ -211,8 +211,8 @@ def check_ends(acquisition: Acquisition) -> None:
     decoder = Decoder(acquisition)
     ends = np.cumsum([file.n_frames for file in acquisition.files]) - 1
     with FrameReader(acquisition) as reader:
-        heads = [reader.heads(end, end + 1) for end in ends.tolist()]
-        found = [int(decoder.numbers(head, size)[0]) for head, size in heads]
+        # one after the other, as a head is good until the next one is read
+        found = [int(decoder.numbers(*reader.heads(end, end + 1))[0]) for end in ends.tolist()]
     if found != (ends + acquisition.first_number).tolist():
         refuse(acquisition, np.arange(acquisition.n_frames), read_numbers(acquisition))
 
