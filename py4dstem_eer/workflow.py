@@ -302,6 +302,7 @@ def _save(cube: Any, draw: Callable[[], Any], target: Path, picture: Path) -> di
     py4DSTEM.save(str(target), cube, mode="o", tree=None)
     draw()
     with atomic_path(picture) as part:
-        plt.gcf().savefig(part, format="png", dpi=120)  # pyplot's own draws twice
+        # pyplot's own draws twice; the usual level takes longer, and images full of noise no less
+        plt.gcf().savefig(part, format="png", dpi=120, pil_kwargs={"compress_level": 3})
     plt.close("all")
     return {"results": target, "picture": picture}

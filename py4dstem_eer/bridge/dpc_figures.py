@@ -77,8 +77,11 @@ def show_results(
 def settle(fig: Any) -> None:
     """Lay a figure out, so that the first drawing, which a file gets, has room for all labels."""
     # colour bars beside square images have their places only once the images have theirs
-    if isinstance(fig, Figure):
-        fig.draw_without_rendering()
+    engine = fig.get_layout_engine() if isinstance(fig, Figure) else None
+    if engine is not None:
+        engine.execute(fig)
+        for ax in fig.axes:
+            ax.apply_aspect()
 
 
 def show_prepared(
