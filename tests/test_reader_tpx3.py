@@ -275,6 +275,13 @@ def test_skipped_and_surplus_lines(write):
         padded = open_events(path, scan_shape=(9, 3), errors="skip")
     assert as_counter(padded) == truth
     assert padded.metadata["skipped_lines"] == 3
+    options = {"dwell_time": 250e-9, "line_end": None}
+    with pytest.warns(EventWarning, match="3 lines without"):
+        padded = open_events(path, scan_shape=(9, 3), errors="skip", **options)
+    whole = open_events(path, scan_shape=(6, 3), **options)
+    assert as_counter(padded) == truth
+    for name in ("scan_duration", "events_in_flyback", "events_after_scan"):
+        assert padded.metadata[name] == whole.metadata[name]
 
 
 @pytest.mark.parametrize(

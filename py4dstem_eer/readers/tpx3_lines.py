@@ -11,7 +11,8 @@ from .options import ReaderOptions
 from .tpx3_index import Index
 
 _NO_START, _NO_END = 1, 2
-_OPEN = 2**62  # the last line ends when its columns do
+#: In place of the end of the last line, which ends when its columns do.
+OPEN = 2**62
 _FAULTS = {_NO_START: "has an end but no start", _NO_END: "has a start but no end"}
 
 
@@ -61,7 +62,7 @@ def find_lines(index: Index, options: ReaderOptions) -> Lines:
     lengths = (stops - starts)[good]
     if options.line_end is None:
         lengths = np.full(1, period)
-        stops[-1] = _OPEN if options.dwell_time is not None else starts[-1] + period
+        stops[-1] = OPEN if options.dwell_time is not None else starts[-1] + period
         _check_period(index, period, options)
     n_used, missing, surplus = _rows(index, len(starts), options)
     used = slice(options.skip_frames, options.skip_frames + n_used)

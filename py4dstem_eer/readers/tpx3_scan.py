@@ -12,7 +12,7 @@ from ..detector import Shape2D
 from ..errors import MissingOptionError, ParameterError
 from .options import ReaderOptions
 from .tpx3_index import Index
-from .tpx3_lines import Lines, find_lines
+from .tpx3_lines import OPEN, Lines, find_lines
 from .tpx3_packets import TICKS_PER_SECOND, TICKS_PER_STEP
 
 #: Times are integers of 64 bits [ticks]; products of them with counts must be, too.
@@ -185,18 +185,21 @@ def _by_lines(index: Index, lines: Lines, options: ReaderOptions) -> Schedule:
             f"{index.path}: its lines last {_seconds(lines.length)} s, less than {columns} columns "
             f"of dwell_time={options.dwell_time} s; give scan_shape or dwell_time that fit"
         )
-    stops = lines.stops
+    starts, stops = lines.starts, lines.stops
     if options.dwell_time is not None:
-        stops = np.minimum(stops, lines.starts + needed)
+        stops = np.minimum(stops, starts + needed)
+        # rows that the file does not have begin and end with its last line
+        end = stops[starts < OPEN].max(initial=0)
+        starts, stops = np.minimum(starts, end), np.minimum(stops, end)
     facts = {
         "dwell_time": (float(dwell / TICKS_PER_SECOND), "s"),
         "line_period": (_seconds(lines.period), "s"),
         "line_duration": (_seconds(lines.length), "s"),
-        "scan_duration": (_seconds(int(stops[-1] - lines.starts[0])), "s"),
+        "scan_duration": (_seconds(int(stops[-1] - starts[0])), "s"),
         "synchronised_by": f"{options.line_start} to {options.line_end}",
     }
     kept = kept_columns(shape, options)
-    return Schedule(shape, kept, lines.starts, stops, spans, parts, columns, facts, lines.skipped)
+    return Schedule(shape, kept, starts, stops, spans, parts, columns, facts, lines.skipped)
 
 
 def _seconds(ticks: int) -> float:
