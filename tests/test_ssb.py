@@ -457,6 +457,9 @@ def test_least_squares_weighting_is_lazy_and_gives_its_error():
     ssb.reconstruct(weighting="sum")
     with pytest.raises(ParameterError, match="phase_sigma"):
         _ = ssb.phase_sigma
+    again.preprocess(6, (7, 7), RADIUS, 0, False)
+    with pytest.raises(ParameterError, match="phase_sigma"):
+        _ = again.phase_sigma
 
 
 def test_order_of_calls_is_checked():

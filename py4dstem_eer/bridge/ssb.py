@@ -184,7 +184,7 @@ class EventSSB(SSBResults):
             given = (force_com_rotation, force_com_transpose)
             self._prepared = self._prepare(geometry, disk, pixel, detector_size, pattern_sum, given)
         self._snr = None
-        self._object = self._phase = None
+        self._object = self._phase = self._phase_sigma = None
         self._publish_prepared()
         return self
 
