@@ -12,6 +12,7 @@ import pytest
 from test_ssb import CENTER, ENERGY, PIXEL, RADIUS, SEMIANGLE, calibrated, counts, preprocessed
 
 from py4dstem_eer.bridge.cube import SparseDataCube
+from py4dstem_eer.bridge.results import real_slice
 from py4dstem_eer.bridge.ssb import EventSSB
 from py4dstem_eer.errors import EventError, EventWarning, ParameterError
 from py4dstem_eer.simulate import crystal_phase, simulate_events
@@ -69,6 +70,30 @@ def test_results_hang_in_the_tree_and_survive_a_file(tmp_path):
         np.testing.assert_allclose(saved.dims[1], mine.dims[1])
     dose = cube.tree("ssb_reconstruction_object_phase").metadata["parameters"]
     assert dose["electrons_per_A2"] == pytest.approx(ssb.dose.per_area)
+
+
+def test_measuring_anew_takes_old_results_out_of_the_tree(tmp_path):
+    first = preprocessed(counts((8, 9), (14, 15)), CENTER).reconstruct("left")
+    cube, phase = first._datacube, first.object_phase
+    cube.attach(real_slice(phase.data, "mine", "rad", (1.0, 1.0)))
+    again = EventSSB(ENERGY, cube, SEMIANGLE, verbose=False)  # of the same name, as its results
+    again.preprocess(**GOOD)
+    left = {name.removeprefix("ssb_reconstruction_") for name in cube.treekeys}
+    assert left == {"mine", "bright_field", "trotters", "power_spectrum", "double_overlap"}
+    assert phase.calibration.get_R_pixel_size() == cube.calibration.get_R_pixel_size()
+    again.reconstruct("left")
+    assert cube.tree("ssb_reconstruction_object_phase") is again.object_phase
+    py4DSTEM.save(str(tmp_path / "old.h5"), phase, tree=False)
+    py4DSTEM.save(str(tmp_path / "all.h5"), cube, tree=None)
+
+
+def test_a_failure_leaves_what_was_there():
+    ssb = preprocessed(counts((8, 9), (14, 15)), CENTER).reconstruct()
+    phase = ssb.object_phase
+    with pytest.raises(EventError):
+        ssb.preprocess(center="middle")
+    assert ssb.object_phase is phase
+    assert ssb._datacube.tree("ssb_reconstruction_object_phase") is phase
 
 
 def test_fewer_frequencies_than_trotters_are_no_error():

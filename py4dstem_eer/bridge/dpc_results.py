@@ -10,9 +10,8 @@ from py4DSTEM.data import RealSlice
 from ..errors import CalibrationError, ParameterError
 from ..methods.field import curl_and_divergence, electric_field
 from ..methods.rotation import RelativeRotation
-from .calibration import copied
 from .dpc_prepared import Prepared
-from .results import real_slice
+from .results import real_slice, retract
 
 #: Names of all that `EventDPC` hangs in the cube's tree, after its own name.
 RESULTS = ("com", "curl", "divergence", "dose", "electric_field", "object_phase")
@@ -89,11 +88,8 @@ class DPCResults:
 
     def _retract(self) -> None:
         """Take all results out of the cube's tree, for what is measured anew is not theirs."""
-        for name in () if self._datacube is None else RESULTS:
-            stale = self._datacube._branch._dict.get(f"{self.name}_{name}")
-            if stale is not None:
-                stale.cut(root_metadata=False)
-                stale.calibration = copied(self._datacube.calibration)  # for whoever holds it
+        if self._datacube is not None:
+            retract(self._datacube, self.name, RESULTS)
         self._results = {}
 
     def _result(self, name: str) -> RealSlice:

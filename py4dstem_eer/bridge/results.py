@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from emdfile import Array, Metadata, Node
 from py4DSTEM.data import DiffractionSlice, RealSlice
+from py4DSTEM.datacube import DataCube
+
+from .calibration import copied
 
 _PARAMETERS = "parameters"
 
@@ -87,6 +90,24 @@ def _described(
     axes_data = {"units": units, "pixel_size": size, "pixel_units": shown}
     result.metadata = Metadata(name=_PARAMETERS, data={**axes_data, **(parameters or {})})
     return result
+
+
+def retract(cube: DataCube, owner: str, names: Iterable[str]) -> None:
+    """Take earlier results out of a cube's tree.
+
+    Parameters
+    ----------
+    cube : DataCube
+    owner : str
+        What the results are named after.
+    names : iterable of str
+        The rest of their names, after an underscore; results that are not there are no error.
+    """
+    for name in names:
+        stale = cube._branch._dict.get(f"{owner}_{name}")
+        if stale is not None:
+            stale.cut(root_metadata=False)
+            stale.calibration = copied(cube.calibration)  # for whoever holds it
 
 
 def restore_units(node: Node) -> None:

@@ -30,7 +30,8 @@ from .ssb_inputs import (
     settle_rotation,
     warn_sampling,
 )
-from .ssb_results import Prepared, SSBResults
+from .ssb_prepared import Prepared
+from .ssb_results import SSBResults
 
 #: Warn when the measured disk and the calibrated aperture differ by more than this.
 _RADIUS_TOLERANCE = 0.1

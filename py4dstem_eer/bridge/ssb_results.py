@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,65 +12,20 @@ from py4DSTEM.data import DiffractionSlice, RealSlice
 
 from ..errors import ParameterError
 from ..methods import ssb, trotters
-from ..methods.aperture_grid import ApertureGrid
 from ..methods.bright_field import Disk
 from ..methods.phase_images import phase_of, wrapped
 from ..methods.rotation import RelativeRotation
 from ..methods.trotter_rotation import TrotterRotation
 from ..optics import Aberrations, Geometry
-from .results import diffraction_slice, real_slice
+from .results import diffraction_slice, real_slice, retract
+from .ssb_prepared import Dose, Prepared
 
 _N_TROTTERS = 9
-
-
-@dataclass(frozen=True)
-class Dose:
-    """How many electrons a scan took.
-
-    Attributes
-    ----------
-    electrons : float
-        On the whole camera, in all patterns.
-    per_pattern : float
-    per_area : float
-        [electrons / Å²]
-    """
-
-    electrons: float
-    per_pattern: float
-    per_area: float
-
-
-@dataclass(frozen=True)
-class Prepared:
-    """What `EventSSB.preprocess` leaves for all that follows.
-
-    Attributes
-    ----------
-    store : OverlapStore
-    grid : ApertureGrid
-    disk : Disk
-    pattern_sum : (Qx, Qy)
-        Sum of all patterns [electrons].
-    bright_field : (Rx, Ry)
-        Electrons on the aperture's pixels at every scan position.
-    camera_pixel : float
-        [Å⁻¹]
-    detector_size : int or None
-    rotation : RelativeRotation
-    rotation_check : TrotterRotation or None
-        None if rotation and transpose were given.
-    """
-
-    store: ssb.OverlapStore
-    grid: ApertureGrid
-    disk: Disk
-    pattern_sum: np.ndarray
-    bright_field: np.ndarray
-    camera_pixel: float
-    detector_size: int | None
-    rotation: RelativeRotation
-    rotation_check: TrotterRotation | None
+#: Names of all that `EventSSB` hangs in the cube's tree, after its own name.
+RESULTS = (
+    "bright_field", "trotters", "power_spectrum", "double_overlap", "object_phase",
+    "object_amplitude",
+)  # fmt: skip
 
 
 class SSBResults:
@@ -103,12 +57,13 @@ class SSBResults:
         self._datacube.attach(result)
 
     def _publish_prepared(self) -> None:
-        """Make what needs no reconstruction, and hang it into the cube's tree."""
+        """Make what needs no reconstruction, and hang it into the cube's tree, alone."""
         step, image = self.geometry.scan_step, self._ready().bright_field
         bright = real_slice(
             image, f"{self.name}_bright_field", "electrons", step, None, self._parameters()
         )
         n = min(_N_TROTTERS, trotters.count_frequencies(self._ready().store))
+        retract(self._datacube, self.name, RESULTS)
         self._results = {}
         self._publish("bright_field", bright)
         self._publish("trotters", self.trotters(n))
