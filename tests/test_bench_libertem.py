@@ -7,7 +7,8 @@ import pytest
 
 from py4dstem_eer.bench import reductions
 from py4dstem_eer.methods.com import centre_of_mass
-from py4dstem_eer.methods.reductions import pattern_sum, virtual_image
+from py4dstem_eer.methods.reductions import pattern_sum
+from py4dstem_eer.methods.virtual_images import virtual_image
 from py4dstem_eer.writers.raw_csr import write_raw_csr
 
 pytest.importorskip("libertem", reason="needs LiberTEM: python -m pip install libertem")

@@ -13,7 +13,8 @@ from py4dstem_eer.methods.bright_field import find_disk
 from py4dstem_eer.methods.com import centre_of_mass
 from py4dstem_eer.methods.overview import disk_grid, overview
 from py4dstem_eer.methods.radial import radial_stack
-from py4dstem_eer.methods.reductions import pattern_sum, virtual_image
+from py4dstem_eer.methods.reductions import pattern_sum
+from py4dstem_eer.methods.virtual_images import virtual_image
 from py4dstem_eer.writers.stempy import write_stempy
 
 SHAPE = (9, 6, 24, 29)

@@ -15,6 +15,7 @@ from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods import com, dpc, overview, reductions, rotation, ssb, ssb_snr, trotters
 from py4dstem_eer.methods.aperture_grid import aperture_grid
 from py4dstem_eer.methods.bright_field import Disk
+from py4dstem_eer.methods.virtual_images import virtual_image
 from py4dstem_eer.optics import Aberrations, Geometry
 
 pytestmark = pytest.mark.skipif(
@@ -30,8 +31,10 @@ def exercise():
     reductions.pattern_sum(events, device="gpu")
     reductions.pattern_sum(events, np.ones((5, 6)), device="gpu")
     reductions.pattern_max(events, device="gpu")
-    reductions.virtual_image(events, np.ones((14, 16)), device="gpu")
-    reductions.virtual_image(events, np.ones((14, 16), complex), device="gpu")
+    virtual_image(events, np.ones((14, 16)), device="gpu")
+    virtual_image(events, np.ones((14, 16), bool), device="gpu")
+    virtual_image(EventStore.from_dense(data > 1), np.ones((14, 16), bool), device="gpu")
+    virtual_image(events, np.ones((14, 16), complex), device="gpu")
     reductions.electrons_per_position(events, device="gpu")
     reductions.largest_per_position(events, device="gpu")
     com.centre_of_mass(events, device="gpu")

@@ -11,7 +11,7 @@ from py4dstem_eer import EventStore
 from py4dstem_eer.errors import ParameterError
 from py4dstem_eer.methods.com import centre_of_mass
 from py4dstem_eer.methods.radial import PolarGrid, radial_stack
-from py4dstem_eer.methods.reductions import virtual_image
+from py4dstem_eer.methods.virtual_images import virtual_image
 from py4dstem_eer.simulate import simulate_events
 
 SHAPE = (5, 4, 13, 18)

@@ -14,6 +14,7 @@ from py4dstem_eer.detector import bin_map, crop_map, select_map
 from py4dstem_eer.errors import EventError, ParameterError
 from py4dstem_eer.methods import fourier_maximum, reductions
 from py4dstem_eer.methods.shifted_images import shifted_virtual_image
+from py4dstem_eer.methods.virtual_images import virtual_image
 
 SIMULATED = os.environ.get("NUMBA_ENABLE_CUDASIM") == "1"
 EXAMPLES = 5 if SIMULATED else 30
@@ -70,7 +71,7 @@ def everything(store, device="cpu"):
         "sum": reductions.pattern_sum(store, device=device),
         "weighted": reductions.pattern_sum(store, SCAN_MASK, device),
         "max": reductions.pattern_max(store, device),
-        "image": reductions.virtual_image(store, MASKS["float64"], device),
+        "image": virtual_image(store, MASKS["float64"], device),
         "electrons": reductions.electrons_per_position(store, device),
         "largest": reductions.largest_per_position(store, device),
         "stack": np.asarray(stack),
@@ -142,7 +143,7 @@ def test_maximum_of_patterns_shifted_by_fractions(detector, kind, largest, monke
 @pytest.mark.parametrize("kind", MASKS)
 def test_virtual_images(device, kind):
     data, mask = counts(), MASKS[kind]
-    image = reductions.virtual_image(EventStore.from_dense(data), mask, device)
+    image = virtual_image(EventStore.from_dense(data), mask, device)
     assert image.dtype == (np.complex128 if kind == "complex" else np.float64)
     np.testing.assert_allclose(image, (data * mask).sum((2, 3)), rtol=1e-6, atol=1e-6)
     assert image[tuple(n // 2 for n in SHAPE[:2])] == 0
@@ -151,8 +152,21 @@ def test_virtual_images(device, kind):
 def test_virtual_image_of_an_annulus(device):
     data = counts()
     mask = reference.annulus(SHAPE[2:], (2.5, 3.2), 1.0, 2.5)
-    image = reductions.virtual_image(EventStore.from_dense(data), mask, device)
+    image = virtual_image(EventStore.from_dense(data), mask, device)
     np.testing.assert_array_equal(image, reference.virtual_image(data, mask))
+
+
+@pytest.mark.parametrize("detector", [(1, 1), (4, 8), (5, 13), (257, 260)])
+def test_virtual_images_of_single_electrons(device, detector):
+    rng = np.random.default_rng(detector[0])
+    data = rng.random((3, 2, *detector)) < 0.2
+    data[0, 0] = False
+    mask = rng.random(detector) < 0.5
+    store = EventStore.from_dense(data)
+    assert store.counts is None
+    for through in (mask, ~mask, mask.T.copy().T):
+        image = virtual_image(store, through, device)
+        np.testing.assert_array_equal(image, (data & through).sum((2, 3)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float32])
@@ -206,7 +220,7 @@ def test_random_cubes(data, shape, largest):
     store = EventStore.from_dense(dense)
     np.testing.assert_array_equal(reductions.pattern_sum(store), dense.sum((0, 1)))
     np.testing.assert_array_equal(reductions.pattern_max(store), dense.max((0, 1)))
-    np.testing.assert_array_equal(reductions.virtual_image(store, mask), (dense * mask).sum((2, 3)))
+    np.testing.assert_array_equal(virtual_image(store, mask), (dense * mask).sum((2, 3)))
     np.testing.assert_array_equal(reductions.electrons_per_position(store), dense.sum((2, 3)))
     np.testing.assert_array_equal(reductions.largest_per_position(store), dense.max((2, 3)))
 
@@ -253,7 +267,7 @@ def test_scans_without_events(device, shape):
     np.testing.assert_array_equal(reductions.pattern_max(store, device), nothing)
     ones = np.ones((4, 4))
     for image in (
-        reductions.virtual_image(store, ones, device),
+        virtual_image(store, ones, device),
         reductions.electrons_per_position(store, device),
         reductions.largest_per_position(store, device),
     ):
@@ -263,7 +277,7 @@ def test_scans_without_events(device, shape):
 def test_wrong_shapes_and_devices():
     store = EventStore.from_dense(counts())
     with pytest.raises(ParameterError, match=r"\(7, 6\).*\(6, 7\)"):
-        reductions.virtual_image(store, np.ones((7, 6)))
+        virtual_image(store, np.ones((7, 6)))
     with pytest.raises(ParameterError, match=r"\(4, 5\).*\(5, 4\)"):
         reductions.pattern_sum(store, np.ones((4, 5)))
     with pytest.raises(ParameterError, match="detector"):

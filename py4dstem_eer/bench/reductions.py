@@ -11,7 +11,8 @@ import numpy as np
 from ..detector import bin_map
 from ..events import EventStore
 from ..methods.com import centre_of_mass
-from ..methods.reductions import pattern_sum, virtual_image
+from ..methods.reductions import pattern_sum
+from ..methods.virtual_images import virtual_image
 from ..writers.raw_csr import write_raw_csr
 from .libertem_peer import LiberTem
 from .report import Row, installed

@@ -56,8 +56,9 @@ def _resident(field: str) -> float:
 @kernel(fastmath=True)
 def _sum_part(part, values, size, sums):
     total = np.uint64(0)
-    for value in values[part * size : (part + 1) * size]:
-        total += value
+    own = values[part * size : (part + 1) * size]
+    for k in range(len(own)):
+        total += np.uint64(own[k])
     sums[part] = total
 
 

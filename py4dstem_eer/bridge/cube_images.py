@@ -16,6 +16,7 @@ from ..methods.fourier_maximum import fourier_shifted_max
 from ..methods.fourier_shifts import fourier_shifted_sum
 from ..methods.shifted_images import shifted_virtual_image
 from ..methods.shifted_patterns import Shift, shifted_sum, weighted_max
+from ..methods.virtual_images import virtual_image
 from ..progress import shown
 from .calibration import detector_pixel
 
@@ -73,7 +74,7 @@ class EventImages(DataCube):
             return super().get_virtual_image(**{**arguments, "returncalc": returncalc})
         with shown(verbose):
             if shift is None:
-                image = reductions.virtual_image(self.events, mask)
+                image = virtual_image(self.events, mask)
             else:
                 image = shifted_virtual_image(self.events, mask, *shift, subpixel)
         result = VirtualImage(data=image, name=name)

@@ -55,17 +55,6 @@ def _maximise_patterns(i, bounds, indptr, indices, counts, largest):
 
 
 @kernel
-def _weigh_events(p, indptr, indices, counts, mask, image):
-    total = mask[0] * 0
-    first = indptr[p]
-    own = indices[first : indptr[p + 1]]  # a view, see `event_lists`
-    for k in range(len(own)):
-        weight = mask[own[k]]
-        total += weight * counts[first + k] if len(counts) > 0 else weight
-    image[p] = total
-
-
-@kernel
 def _count_events(p, indptr, counts, image):
     total = indptr[p + 1] - indptr[p]
     if len(counts) > 0:
@@ -134,35 +123,6 @@ def pattern_max(events: EventStore, device: str = "cpu") -> np.ndarray:
     for _, block in track(events.blocks(), "Maximum of patterns"):
         np.maximum(largest, _block_max(block, where), out=largest)
     return largest.reshape(events.detector_shape)
-
-
-def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> np.ndarray:
-    """Return the sum of every pattern times `mask`.
-
-    Parameters
-    ----------
-    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
-    mask : (Qx, Qy) bool, real or complex
-        Virtual detector.
-    device : {"cpu", "gpu"}
-
-    Returns
-    -------
-    image : (Rx, Ry) float64 or complex128
-        [electrons]
-    """
-    check_mask(mask, events.detector_shape)
-    dtype = np.complex128 if np.iscomplexobj(mask) else np.float64
-    where = get_device(device)
-    # an eighth of the table where it says only yes or no
-    weights = mask.astype(np.int8 if mask.dtype == np.bool_ else dtype)
-    flat = where.asarray(weights.ravel())
-    image = np.empty(events.scan_shape, dtype)
-    for first, block in track(events.blocks(), "Virtual image"):
-        part = where.xp.empty(block.n_patterns, dtype)
-        _weigh_events.launch(where, block.n_patterns, *lists_on(block, where), flat, part)
-        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
-    return image
 
 
 def electrons_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:

@@ -1,0 +1,75 @@
+"""Virtual images: the electrons of every pattern that a mask of the detector lets through."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from ..device import get_device, kernel
+from ..events import EventStore
+from ..progress import track
+from .reductions import check_mask, lists_on
+
+
+@kernel
+def _weigh_events(p, indptr, indices, counts, mask, image):
+    total = mask[0] * 0
+    first = indptr[p]
+    own = indices[first : indptr[p + 1]]  # a view, see `event_lists`
+    for k in range(len(own)):
+        weight = mask[own[k]]
+        total += weight * counts[first + k] if len(counts) > 0 else weight
+    image[p] = total
+
+
+@kernel
+def _count_inside(p, indptr, indices, words, image):
+    """Count the entries of one electron that a mask of bits lets through."""
+    own = indices[indptr[p] : indptr[p + 1]]
+    inside = np.uint32(0)
+    for k in range(len(own)):
+        index = np.uint32(own[k])
+        word = words[index >> np.uint32(5)]
+        inside += (word >> (index & np.uint32(31))) & np.uint32(1)
+    image[p] = inside
+
+
+def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> np.ndarray:
+    """Return the sum of every pattern times `mask`.
+
+    Parameters
+    ----------
+    events : EventStore, scan (Rx, Ry), detector (Qx, Qy)
+    mask : (Qx, Qy) bool, real or complex
+        Virtual detector.
+    device : {"cpu", "gpu"}
+
+    Returns
+    -------
+    image : (Rx, Ry) float64 or complex128
+        [electrons]
+    """
+    check_mask(mask, events.detector_shape)
+    dtype = np.complex128 if np.iscomplexobj(mask) else np.float64
+    where = get_device(device)
+    # an eighth of the table where it says only yes or no, and a bit of it where none counts twice
+    weights = mask.astype(np.int8 if mask.dtype == np.bool_ else dtype)
+    flat = where.asarray(weights.ravel())
+    words = where.asarray(_bit_words(mask)) if mask.dtype == np.bool_ else None
+    image = np.empty(events.scan_shape, dtype)
+    for first, block in track(events.blocks(), "Virtual image"):
+        part = where.xp.empty(block.n_patterns, dtype)
+        indptr, indices, counts = lists_on(block, where)
+        if words is not None and len(counts) == 0:
+            _count_inside.launch(where, block.n_patterns, indptr, indices, words, part)
+        else:
+            _weigh_events.launch(where, block.n_patterns, indptr, indices, counts, flat, part)
+        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
+    return image
+
+
+def _bit_words(mask: np.ndarray) -> np.ndarray:
+    """Return a boolean mask as bits, (pixels / 32,) uint32: of a large camera it stays in L1."""
+    n_words = -(-mask.size // 32)
+    packed = np.zeros(4 * n_words, np.uint8)
+    packed[: -(-mask.size // 8)] = np.packbits(mask, bitorder="little")
+    return packed.view("<u4").astype(np.uint32, copy=False)
