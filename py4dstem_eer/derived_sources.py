@@ -41,8 +41,12 @@ class Derived:
         self.scan_shape = source.scan_shape
         self.detector_shape = source.detector_shape
         self.metadata = source.metadata
-        self.nbytes = source.nbytes
         self.count_dtype = source.count_dtype
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self.source.nbytes
 
     def events_per_row(self) -> np.ndarray | None:
         """Return None: only reading tells."""
@@ -60,9 +64,13 @@ class Mapped(Derived):
         super().__init__(source)
         self.pixel_map = pixel_map
         self.detector_shape = pixel_map.target_shape
-        self.nbytes += pixel_map.lut.nbytes
         if not pixel_map.keeps_order:  # binned pixels collect counts of many pixels
             self.count_dtype = np.dtype(np.uint32)
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory."""
+        return self.source.nbytes + self.pixel_map.lut.nbytes
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
@@ -110,8 +118,8 @@ class Selection(Derived):
 class Reshaped(Derived):
     """A source of the same patterns, in the same order, as a scan of another shape.
 
-    Rows of which a part is read are kept for the next read, as that will want the rest: a line of
-    all patterns is read once, whatever it is folded into.
+    Rows of which the end is not asked for are kept for the next read, as that will want it: a line
+    of all patterns is read once, whatever it is folded into. They go when their end is asked for.
     """
 
     def __init__(self, source: Source, scan_shape: Shape2D) -> None:
@@ -119,23 +127,29 @@ class Reshaped(Derived):
         self.scan_shape = scan_shape
         self._kept: tuple[int, EventStore] | None = None
 
+    @property
+    def nbytes(self) -> int:
+        """Bytes held in memory, with the rows that are kept for the next read."""
+        kept = self._kept
+        return self.source.nbytes + (0 if kept is None else kept[1].nbytes)
+
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
         first, end = start * self.scan_shape[1], stop * self.scan_shape[1]
         length = max(1, self.source.scan_shape[1])
-        row, rows = self._read(first // length, -(-end // length), (first % length, end % length))
+        row, rows = self._read(first // length, -(-end // length))
+        # another thread may read something else meanwhile: then either may be read again
+        self._kept = (row, rows) if end < row * length + rows.n_patterns else None
         patterns = rows.reshaped((rows.n_patterns, 1))
         part = patterns.read_rows(first - row * length, end - row * length)
         return part.reshaped((stop - start, self.scan_shape[1]))
 
-    def _read(self, start: int, stop: int, cut: tuple[int, int]) -> tuple[int, EventStore]:
+    def _read(self, start: int, stop: int) -> tuple[int, EventStore]:
         """Return rows of the source that hold start to stop, and the first one's number."""
         kept = self._kept  # another thread may replace it at any time
         if kept is not None and kept[0] <= start and stop <= kept[0] + kept[1].scan_shape[0]:
             return kept
-        read = start, self.source.read_rows(start, stop)
-        self._kept = read if any(cut) else None
-        return read
+        return start, self.source.read_rows(start, stop)
 
     def events_per_row(self) -> np.ndarray | None:
         """Return the electrons of every scan row, (Rx,), or None if only reading tells."""

@@ -40,8 +40,10 @@ class EventSource(Protocol):
     detector_shape: Shape2D
     #: What the file says beside the events: plain values, in nested dicts, and (value, unit) pairs.
     metadata: Mapping[str, Any]
-    #: Bytes that the source itself keeps in memory, such as tables of where patterns begin.
-    nbytes: int
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes that the source itself keeps in memory, such as tables of where patterns begin."""
 
     @property
     def count_dtype(self) -> np.dtype:

@@ -420,8 +420,33 @@ def test_a_streamed_scan_is_folded_as_it_is_read(
 def test_a_line_is_read_once_whatever_it_is_folded_into(cube, monkeypatch):
     monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", 1)
     streamed = ToySource.store(cube.reshape(1, 20, 9, 7))
-    np.testing.assert_array_equal(dense(streamed.reshaped((5, 4))), cube)
+    for first, block in streamed.reshaped((5, 4)).blocks():
+        np.testing.assert_array_equal(dense(block), cube[first : first + 1])
     assert streamed._source.reads == [(0, 1)]
+
+
+def test_what_is_kept_of_a_line_is_counted_and_goes_with_its_end(cube):
+    streamed = ToySource.store(cube.reshape(1, 20, 9, 7))
+    store = streamed.reshaped((5, 4))
+    derived = (store, store.mapped(bin_map((9, 7), 2)), store.binned_scan(2))
+    before = [each.nbytes for each in derived]
+    assert before[0] == ToySource.nbytes
+    held = EventStore.from_dense(cube).nbytes
+    for row in (0, 3, 1):
+        store.pattern(row, 2)
+        assert [each.nbytes for each in derived] == [n + held for n in before]
+    store.pattern(4, 0)
+    assert [each.nbytes for each in derived] == before
+    np.testing.assert_array_equal(dense(store.load()), cube)
+    assert [each.nbytes for each in derived] == before
+
+
+@pytest.mark.parametrize("shape", [(3, 20), (2, 30), (4, 15), (12, 5)])
+def test_nothing_is_kept_when_all_is_read(shape, monkeypatch):
+    monkeypatch.setattr(streams, "EVENTS_PER_BLOCK", 40)
+    store = ToySource.store(np.ones((3, 20, 1, 2), np.uint8), knows_rows=True).reshaped(shape)
+    assert sum(block.n_events for _, block in store.blocks()) == 120
+    assert store.nbytes == ToySource.nbytes
 
 
 @pytest.mark.parametrize(("before", "after"), [((0, 3), (4, 0)), ((2, 0), (0, 3))])

@@ -159,7 +159,10 @@ class _Repaired(Derived):
         super().__init__(source)
         self.mask = mask
         self.reach = reach
-        self.nbytes += mask.nbytes
+
+    @property
+    def nbytes(self) -> int:
+        return self.source.nbytes + self.mask.nbytes
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         return with_local_medians(self.source.read_rows(start, stop), self.mask, self.reach)
