@@ -13,7 +13,8 @@ from .. import event_layout as layout
 from ..errors import CorruptFileError, EventError, FormatError
 from ..event_lists import count_dtype, electrons_per_pattern, index_dtype, smallest_counts
 from ..events import EventStore
-from .hdf5 import DAMAGE, check_storage, opened, stored_end, superblock_position
+from .hdf5 import DAMAGE, check_storage, opened
+from .hdf5_superblock import stored_end, superblock_position
 from .options import ReaderOptions
 
 NAME = "emd"

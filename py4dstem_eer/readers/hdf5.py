@@ -3,9 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-import io
 import math
-import os
 import re
 import zlib
 from collections.abc import Iterator
@@ -15,9 +13,8 @@ from typing import Any, BinaryIO
 import numpy as np
 
 from ..errors import CorruptFileError, EventError, FormatError
-from .heap_kernels import is_sound_collection
-
-SIGNATURE = b"\x89HDF\r\n\x1a\n"
+from .hdf5_guard import GuardedFile
+from .hdf5_superblock import read_superblock
 
 #: HDF5's numbers of its own filters that it allows for lists.
 DEFLATE, SHUFFLE = 1, 2
@@ -40,48 +37,6 @@ DAMAGE = (
 
 _WITH_UNIT = re.compile(r"(.+) \(([^()]+)\)$")
 
-# what HDF5 may ask for at once beyond the end of the file; a table of lists is read in pieces
-_MOST_MISSING = 2**24
-
-# where the superblock keeps the end of the file, for each of its versions
-_END_POSITION = {0: 40, 1: 44, 2: 28, 3: 28}
-_OFFSET_SIZE_POSITION = {0: 13, 1: 13, 2: 9, 3: 9}
-
-
-def superblock_position(path: Path) -> int | None:
-    """Return where the HDF5 superblock begins [bytes], or None if the file is not HDF5."""
-    try:
-        with path.open("rb") as file:
-            size = os.fstat(file.fileno()).st_size
-            position = 0
-            while position + len(SIGNATURE) <= size:
-                file.seek(position)
-                if file.read(len(SIGNATURE)) == SIGNATURE:
-                    return position
-                position = max(512, 2 * position)
-    except OSError:
-        pass
-    return None
-
-
-def stored_end(path: Path) -> int | None:
-    """Return how long the file says that it is [bytes], or None if it does not say."""
-    start = superblock_position(path)
-    if start is None:
-        return None
-    with path.open("rb") as file:
-        file.seek(start)
-        block = file.read(64).ljust(64, b"\0")
-    version = block[8]
-    if version not in _END_POSITION or block[_OFFSET_SIZE_POSITION[version]] != 8:
-        return None
-    return int.from_bytes(block[_END_POSITION[version] :][:8], "little")
-
-
-def missing_bytes(path: Path) -> int:
-    """Return how many bytes a truncated file lacks at its end; 0 if it does not say."""
-    return max(0, (stored_end(path) or 0) - path.stat().st_size)
-
 
 @contextlib.contextmanager
 def opened(path: Path) -> Iterator[Any]:
@@ -99,12 +54,13 @@ def opened(path: Path) -> Iterator[Any]:
     """
     import h5py
 
-    if superblock_position(path) is None:
+    superblock = read_superblock(path)
+    if superblock is None:
         raise FormatError(f"{path} is not an HDF5 file")
     try:
         with contextlib.ExitStack() as stack:
-            end = path.stat().st_size + missing_bytes(path)
-            guarded = stack.enter_context(_GuardedFile(path, end))
+            end = max(superblock.end or 0, path.stat().st_size)
+            guarded = stack.enter_context(GuardedFile(path, superblock, end))
             yield stack.enter_context(h5py.File(guarded, "r"))
     except (EventError, FileNotFoundError, PermissionError):
         raise
@@ -286,62 +242,3 @@ def _read_exactly(
 
 def _one_line(error: BaseException) -> str:
     return " ".join(str(error).split()) or type(error).__name__
-
-
-class _GuardedFile(io.RawIOBase):
-    """What HDF5 reads from: a file with zeros where its end is missing, and no unsound heap.
-
-    HDF5 hangs or reads beyond its buffers on heap collections whose objects do not fill them
-    properly, so that such a collection is an error before HDF5 sees it. HDF5 takes any size it
-    finds for the memory it reads into, if the file is as long as that; where the superblock says
-    so and the file is not, that memory must not be filled.
-    """
-
-    def __init__(self, path: Path, end: int) -> None:
-        self._file: BinaryIO = path.open("rb")
-        self._true_end = os.fstat(self._file.fileno()).st_size
-        self._end = end
-        self._at = 0
-
-    def close(self) -> None:
-        self._file.close()
-        super().close()
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def tell(self) -> int:
-        return self._at
-
-    def seek(self, offset: int, whence: int = io.SEEK_SET) -> int:
-        origin = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._end}[whence]
-        self._at = origin + offset
-        return self._at
-
-    def readinto(self, buffer: Any) -> int:
-        view = memoryview(buffer).cast("B")
-        count = max(0, min(len(view), self._end - self._at))
-        lacking = self._at + count - self._true_end
-        if lacking > _MOST_MISSING:
-            raise OSError(f"{lacking} bytes that are asked for lie beyond the end of the file")
-        self._file.seek(self._at)
-        kept = self._file.readinto(view[:count])  # type: ignore[attr-defined]
-        view[kept:count] = bytes(count - kept)
-        if view[:4] == b"GCOL":
-            self._check_collection(view)
-        self._at += count
-        return count
-
-    def _check_collection(self, view: memoryview) -> None:
-        """Raise OSError if the heap collection that begins in `view` is damaged."""
-        size = max(len(view), int.from_bytes(view[8:16], "little"))
-        sound = size <= max(len(view), self._true_end - self._at)
-        if sound:  # HDF5 reads the rest of a larger one later, and must not find it damaged then
-            self._file.seek(self._at)
-            whole = view if size == len(view) else self._file.read(size)
-            sound = is_sound_collection(np.frombuffer(whole, np.uint8))
-        if not sound:
-            raise OSError(f"the heap collection at byte {self._at} is damaged")

@@ -11,6 +11,7 @@ import numpy as np
 
 from ..errors import CorruptFileError, EventError, EventWarning, ParameterError
 from . import gatan, hdf5
+from .hdf5_superblock import missing_bytes, superblock_position
 from .options import ReaderOptions
 from .stamps import stamp_of
 from .stempy_frames import Frames, H5pyFrames, HeapFrames, Table, check_allocated, read_table
@@ -30,13 +31,13 @@ OWN_GROUP = "py4dstem_eer"
 
 def recognises(path: Path) -> bool:
     """Return whether the file is HDF5 with the two datasets of stempy, or what is left of one."""
-    if hdf5.superblock_position(path) is None:
+    if superblock_position(path) is None:
         return False
     try:
         with hdf5.opened(path) as file:
             if FRAMES in file and POSITIONS in file:
                 return True
-        return hdf5.missing_bytes(path) > 0 and _mentions_events(path)
+        return missing_bytes(path) > 0 and _mentions_events(path)
     except (EventError, OSError):
         return _mentions_events(path)
 
@@ -101,7 +102,7 @@ def _frames(file: Any, header: Header, arrangement: Arrangement, route: str | No
         _check_total(table, header)
         if table.direct and route != "h5py":
             return HeapFrames(header.path, table, n_pixels)
-    if table is None and hdf5.missing_bytes(header.path):
+    if table is None and missing_bytes(header.path):
         raise CorruptFileError(
             f"{header.path} is truncated, and compressed such that no frame, from frame 0 on, can "
             "be told from a missing one"

@@ -12,6 +12,7 @@ import numpy as np
 from ..detector import Shape2D
 from ..errors import CorruptFileError, FormatError
 from . import hdf5
+from .hdf5_superblock import missing_bytes
 
 FRAMES = "electron_events/frames"
 POSITIONS = "electron_events/scan_positions"
@@ -94,7 +95,7 @@ def _datasets(file: Any, path: Path) -> tuple[Any, Any]:
     found = [file.get(name) for name in (FRAMES, POSITIONS)]
     for name, dataset in zip((FRAMES, POSITIONS), found, strict=True):
         if not isinstance(dataset, h5py.Dataset):
-            missing = hdf5.missing_bytes(path)
+            missing = missing_bytes(path)
             if missing:
                 raise CorruptFileError(
                     f"{path} is truncated, {missing} bytes are missing: {name} cannot be found, "

@@ -13,8 +13,9 @@ from .. import event_lists
 from ..errors import CorruptFileError, EventRangeError, EventWarning
 from ..events import EventStore
 from ..progress import track
-from . import hdf5, heap_kernels
+from . import heap_kernels
 from .assembly import Assembly
+from .hdf5_superblock import missing_bytes
 from .stamps import check_unchanged
 from .stempy_frames import Frames
 from .stempy_header import Header
@@ -133,7 +134,7 @@ class StempySource:
             self._frames.drop(bad + first)
             n_bad += len(bad)
         self.metadata["skipped_frames"] = n_bad
-        missing = hdf5.missing_bytes(self._header.path)
+        missing = missing_bytes(self._header.path)
         if n_bad or missing:
             warnings.warn(
                 f"{self._header.path}: {n_bad} of {self._header.n_frames} frames cannot be read "
@@ -179,7 +180,7 @@ class StempySource:
 
     def _check_whole(self) -> None:
         """Raise if the file is truncated, naming the first frame that is lost by it."""
-        missing = hdf5.missing_bytes(self._header.path)
+        missing = missing_bytes(self._header.path)
         if not missing:
             return
         for first, faults in self._scan():
