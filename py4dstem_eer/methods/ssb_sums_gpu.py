@@ -12,7 +12,7 @@ and 0.19 M runs of 60 bytes, 0.22 GB, which an H200 reads in 0.05 ms at 4.8 TB/s
 and 0.6 ms. An entry costs about 45 instructions in single precision, 1.2 · 10⁹ in all, or 0.03 ms
 on either. Occupancy: 1025 rows × 416 columns are 13 000 warps of 32 threads, and 132
 multiprocessors hold 8 400 of them at a time; a warp passes over the 240 runs of its row, and works
-in a quarter. These are estimates; no GPU was at hand.
+in a quarter. These are estimates, not measured.
 """
 
 from __future__ import annotations
