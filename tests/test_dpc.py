@@ -216,7 +216,7 @@ def test_iterations_go_on_as_if_they_had_never_stopped(step_size, padding_factor
     """Also over a step that was undone: the images are those of the way that was gone."""
     _, com = specimen((24, 21), wedge=2)
     settings = {"step_size": step_size, "padding_factor": padding_factor}
-    images, parts = [], []
+    images, parts = {}, {}
     whole = integrate_iterative(com, STEP, descent=Descent(9, **settings), images=images)
     state = None
     for n in (2, 1, 2, 4):
@@ -229,20 +229,34 @@ def test_iterations_go_on_as_if_they_had_never_stopped(step_size, padding_factor
     assert (whole.step_size < step_size) == (step_size == 3)
     assert np.array_equal(result.phase, whole.phase)
     assert (result.error, result.error_iterations) == (whole.error, whole.error_iterations)
-    assert len(parts) == len(images) == len(whole.error_iterations)
-    assert all(np.array_equal(a, b) for a, b in zip(parts, images, strict=True))
-    assert np.array_equal(images[-1], whole.phase)
+    assert list(parts) == list(images) == list(range(len(whole.error_iterations)))
+    assert all(np.array_equal(parts[n], images[n]) for n in images)
+    assert np.array_equal(images[len(images) - 1], whole.phase)
+
+
+@pytest.mark.parametrize("n", range(1, 8))
+def test_images_of_a_part_of_the_iterations_have_their_numbers(n):
+    """Also where the first step that is stored takes the place of one that was undone."""
+    _, com = specimen((24, 21), wedge=2)
+    whole, part = {}, {}
+    integrate_iterative(com, STEP, descent=Descent(9, 3.0), images=whole)
+    state = integrate_iterative(com, STEP, descent=Descent(n, 3.0)).state
+    rest = Descent(9 - n, state.step_size)
+    integrate_iterative(com, STEP, descent=rest, state=state, images=part)
+    assert set(part) <= set(whole)
+    assert max(part) == max(whole)
+    assert all(np.array_equal(part[k], whole[k]) for k in part)
 
 
 def test_stored_images_are_the_phases_whose_errors_are_kept():
     _, com = specimen((24, 21), wedge=2)
-    images = []
+    images = {}
     result = integrate_iterative(com, STEP, descent=Descent(6), images=images)
-    assert [image.shape for image in images] == 6 * [(24, 21)]
-    for n, image in enumerate(images, start=1):
-        shorter = integrate_iterative(com, STEP, descent=Descent(n))
+    assert [(n, image.shape) for n, image in images.items()] == [(n, (24, 21)) for n in range(6)]
+    for n, image in images.items():
+        shorter = integrate_iterative(com, STEP, descent=Descent(n + 1))
         assert np.array_equal(shorter.phase, image)
-    images[-1][:] = 0  # what a user does with an image does not disturb the iterations
+    images[5][:] = 0  # what a user does with an image does not disturb the iterations
     again = integrate_iterative(com, STEP, descent=Descent(1), state=result.state)
     assert again.error_iterations[-1] == pytest.approx(result.error)
 

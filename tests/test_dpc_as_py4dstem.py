@@ -153,6 +153,32 @@ class TestContinuing:
         dpc.reconstruct(max_iter=1, reset=True)
         assert dpc._state.step_size == 0.5
 
+    @pytest.mark.parametrize("step_size", [0.5, 3.0])
+    @pytest.mark.parametrize("first", range(1, 7))
+    @pytest.mark.parametrize("second", range(1, 3))
+    def test_stored_images_keep_their_numbers(self, step_size, first, second):
+        """Also where a run in between stores none, whichever step is undone."""
+        whole = ours().reconstruct(max_iter=9, store_iterations=True, step_size=step_size)
+        dpc = ours().reconstruct(max_iter=first, store_iterations=True, step_size=step_size)
+        dpc.reconstruct(max_iter=second, reset=False)
+        stored = len(dpc._images)
+        dpc.reconstruct(max_iter=9 - first - second, reset=False, store_iterations=True)
+        np.testing.assert_array_equal(dpc.object_phase.data, whole.object_phase.data)
+        numbers = list(dpc._images)
+        assert numbers[:stored] == list(range(stored))
+        expected = range(len(whole.error_iterations))[stored - len(numbers) :]
+        assert numbers[stored:] == list(expected)
+        for n, image in dpc._images.items():
+            np.testing.assert_array_equal(image, whole.object_phase_iterations[n])
+
+    def test_pictures_have_the_numbers_of_stored_iterations(self):
+        dpc = ours().reconstruct(max_iter=2, store_iterations=True)
+        dpc.reconstruct(max_iter=3, reset=False)
+        dpc.reconstruct(max_iter=2, reset=False, store_iterations=True)
+        dpc.visualize(iterations_grid=(2, 2), plot_convergence=False, cbar=False)
+        titles = [ax.get_title() for ax in plt.gcf().axes]
+        assert titles == [f"Iter: {n} phase" for n in (0, 1, 5, 6)]
+
     def test_without_storing_the_stored_stay(self):
         dpc = ours().reconstruct(max_iter=2, store_iterations=True)
         dpc.reconstruct(max_iter=2, reset=False)

@@ -41,8 +41,6 @@ class EventDPC(DPCMeasurement):
         Part of the squared field that the phase does not explain.
     error_iterations : list of float
         The same before each iteration.
-    object_phase_iterations : list of (Rx, Ry)
-        The phase [rad] after each iteration, with ``reconstruct(store_iterations=True)``.
 
     References
     ----------
@@ -159,7 +157,7 @@ class EventDPC(DPCMeasurement):
         }
         chosen = choose_method(method, boundary, **iterations)
         given = (prepared.corrected, prepared.step or (1.0, 1.0), low_pass, high_pass)
-        images: list[np.ndarray] = []
+        images: dict[int, np.ndarray] = {}
         with shown(parse_flag(progress_bar, "progress_bar") and self._verbose):
             if chosen == "direct":
                 padding = prepared.padding_factor
@@ -177,14 +175,16 @@ class EventDPC(DPCMeasurement):
         store_iterations: bool,
         step_size: float | None,
         **settings: Any,
-    ) -> tuple[Phase, list[np.ndarray]]:
+    ) -> tuple[Phase, dict[int, np.ndarray]]:
         """Go on with the iterations, or begin them; returns the phase and the stored ones."""
         state = continued(self._state, reset)
         padding = self._ready().padding_factor
         descent = Descent(
             step_size=first_step(step_size, state), padding_factor=padding, **settings
         )
-        images = [] if state is None else list(self.object_phase_iterations)
+        images = {} if state is None else dict(self._images)
+        if state is not None and state.overshot:
+            images.pop(len(state.errors) - 1, None)  # another step takes its number
         kept = images if parse_flag(store_iterations, "store_iterations") else None
         return integrate_iterative(*given, descent, filters, self._device, state, kept), images
 
@@ -223,10 +223,9 @@ class EventDPC(DPCMeasurement):
         """
         phase, step = self.object_phase, self._ready().step
         errors = self.error_iterations if parse_flag(plot_convergence, "plot_convergence") else []
-        stored = self.object_phase_iterations
-        grid = parse_grid(iterations_grid, len(stored))
+        grid = parse_grid(iterations_grid, len(self._images))
         if grid is not None:
-            show_iterations(stored, grid, errors, step, phase.units, fig, cbar, kwargs)
+            show_iterations(self._images, grid, errors, step, phase.units, fig, cbar, kwargs)
             return self
         title = None
         if self.error_iterations:
@@ -234,9 +233,18 @@ class EventDPC(DPCMeasurement):
         show_results(self._results, step, title, fig, cbar, kwargs, errors)
         return self
 
-    def _accept(self, result: Phase, images: list[np.ndarray], **settings: Any) -> None:
+    @property
+    def object_phase_iterations(self) -> list[np.ndarray]:
+        """The phase (Rx, Ry) [rad] after each iteration of ``reconstruct(store_iterations=True)``.
+
+        As in py4DSTEM, those of runs that are continued come one after another, and a run without
+        `store_iterations` adds none; `visualize` gives each its number among all iterations.
+        """
+        return list(self._images.values())
+
+    def _accept(self, result: Phase, images: dict[int, np.ndarray], **settings: Any) -> None:
         self.error, self.error_iterations = result.error, list(result.error_iterations)
-        self._state, self.object_phase_iterations = result.state, images
+        self._state, self._images = result.state, images
         settings["error"] = result.error
         phase = phase_slice(self._ready(), self.name, result.phase, **settings)
         self._publish("object_phase", phase)

@@ -55,7 +55,7 @@ def parse_grid(grid: str | tuple[int, int] | None, n_stored: int) -> tuple[int, 
 
 
 def show_iterations(
-    images: Sequence[np.ndarray],
+    images: Mapping[int, np.ndarray],
     grid: tuple[int, int],
     errors: Sequence[float],
     step: Step,
@@ -64,12 +64,12 @@ def show_iterations(
     cbar: bool,
     options: Mapping[str, Any],
 ) -> Any:
-    """Draw iterations from the first to the last, evenly spaced, and the errors below them.
+    """Draw stored iterations from the first to the last, evenly spaced, and the errors below.
 
     Parameters
     ----------
-    images : sequence of (Rx, Ry)
-        Phase after each iteration.
+    images : mapping of int to (Rx, Ry)
+        Phase after each iteration that was stored, by its number.
     grid : (int, int)
         Rows and columns.
     errors : sequence of float
@@ -90,8 +90,8 @@ def show_iterations(
     places = fig.add_gridspec(
         rows + bool(errors), columns, height_ratios=[3] * rows + [1] * bool(errors)
     )
-    numbers = np.linspace(0, len(images) - 1, rows * columns).round().astype(int)
-    for place, n in zip(places, numbers, strict=False):
+    spaced = np.linspace(0, len(images) - 1, rows * columns).round().astype(int)
+    for place, n in zip(places, np.array(list(images))[spaced].tolist(), strict=False):
         title = f"Iter: {n} phase"
         shown = draw_phase(fig.add_subplot(place), images[n], step, options, title)
         if cbar:

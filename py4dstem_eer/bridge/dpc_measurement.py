@@ -37,7 +37,7 @@ class DPCMeasurement(DPCResults):
     def _forget(self) -> None:
         self.error: float | None = None
         self.error_iterations: list[float] = []
-        self.object_phase_iterations: list[np.ndarray] = []
+        self._images: dict[int, np.ndarray] = {}
         self._state: State | None = None
 
     def _use(self, device: str | None) -> None:

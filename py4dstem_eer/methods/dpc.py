@@ -120,7 +120,7 @@ def integrate_iterative(
     filters: Filters = _NO_FILTERS,
     device: str = "cpu",
     state: State | None = None,
-    images: list[np.ndarray] | None = None,
+    images: dict[int, np.ndarray] | None = None,
 ) -> Phase:
     """Return the phase by descending with the paper's update, as py4DSTEM's `DPC` does.
 
@@ -132,8 +132,9 @@ def integrate_iterative(
         Iterations, step size, padding.
     state : State, optional
         Go on from here, with the errors so far; the step size is that of `descent`.
-    images : list, optional
-        Grows by the phase (Rx, Ry) [rad] after each update that is not undone.
+    images : dict of int to (Rx, Ry), optional
+        Gets the phase [rad] after each iteration, by its number, counted from the first one of
+        `state`: that of the error in `error_iterations` before it.
 
     Returns
     -------

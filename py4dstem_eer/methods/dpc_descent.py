@@ -70,6 +70,8 @@ class State:
     step_size : float
     errors : list of float
         Part of the squared field that each phase left, before its update.
+    overshot : bool
+        Whether the last step raised the error, so that it is undone when the descent goes on.
     """
 
     start: np.ndarray
@@ -77,6 +79,7 @@ class State:
     phase: np.ndarray
     step_size: float
     errors: list[float]
+    overshot: bool
 
 
 class Problem:
@@ -104,16 +107,17 @@ class Problem:
         self.gaussian = _as_float32(gaussian_transfer(self.shape, filters, step[0], xp))
 
     def solve(
-        self, state: State | None = None, images: list[np.ndarray] | None = None
+        self, state: State | None = None, images: dict[int, np.ndarray] | None = None
     ) -> tuple[np.ndarray, float, State]:
         """Return phase [rad], its error, and the state from which to go on.
 
         Parameters
         ----------
         state : State, optional
-            Where to go on from; of its step size nothing is taken.
-        images : list of (Rx, Ry), optional
-            Grows by the phase [rad] after each update that is not undone.
+            Where to go on from; its step size is not used.
+        images : dict of int to (Rx, Ry), optional
+            Gets the phase [rad] after each iteration, by number: errors[n] is that before image n.
+            A step that is undone leaves the next one its number.
         """
         descent, size = self.descent, self.descent.step_size
         start, update, phase = self.arrays(state)
@@ -130,14 +134,15 @@ class Problem:
                 break
             phase = self.constrained(start + np.float32(size) * update)
             if images is not None:
-                images[len(images) - undone :] = [self.image(phase)]
-        kept = [self.where.asnumpy(array) for array in (start, update, phase)]
-        state = State(kept[0], kept[1], kept[2], size, errors)
+                images[len(errors) - 1] = self.image(phase)
         last_error = self.residual(phase)[1]
-        if descent.backtrack and last_error > errors[-1]:
+        overshot = descent.backtrack and last_error > errors[-1]
+        kept = [self.where.asnumpy(array) for array in (start, update, phase)]
+        state = State(kept[0], kept[1], kept[2], size, errors, overshot)
+        if overshot:
             phase, last_error = start, errors[-1]
-            if images:
-                images[-1] = self.image(phase)
+            if images is not None:
+                images[len(errors) - 1] = self.image(phase)
         return self.image(phase), last_error, state
 
     def arrays(self, state: State | None) -> tuple[Any, Any, Any]:
