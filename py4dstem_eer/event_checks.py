@@ -28,7 +28,8 @@ def as_indices(indices: Any, dtype: np.dtype) -> np.ndarray:
 def as_counts(counts: Any) -> np.ndarray:
     """Return `counts` as unsigned integers, and refuse what are none."""
     counts = np.ascontiguousarray(counts)
-    if counts.dtype.kind not in "ui" or (counts.size and counts.min() < 0):
+    negative = counts.dtype.kind == "i" and counts.min(initial=0) < 0
+    if counts.dtype.kind not in "ui" or negative:
         raise EventRangeError(f"the counts are {counts.dtype}; give whole positive numbers")
     if counts.dtype not in (np.uint8, np.uint16, np.uint32):
         counts = counts.astype(count_dtype(int(counts.max(initial=1))))

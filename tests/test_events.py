@@ -512,6 +512,19 @@ def test_broken_lists_are_refused_with_their_position(name):
     assert f"scan position {message}" in str(error.value)
 
 
+@pytest.mark.parametrize(
+    ("dtype", "wrong"),
+    [(np.int8, -1), (np.int64, -1), (np.uint8, None), (np.uint32, None), (np.uint64, 2**32)],
+)
+@pytest.mark.parametrize("build", [EventStore, EventStore.from_lists])
+def test_counts_of_any_whole_dtype(build, dtype, wrong):
+    lists = ((1, 1), (3, 4), [0, 2], np.array([3, 5]))
+    np.testing.assert_array_equal(build(*lists, np.array([1, 100], dtype)).counts, [1, 100])
+    if wrong is not None:
+        with pytest.raises(EventRangeError):
+            build(*lists, np.array([1, wrong], dtype))
+
+
 def test_validate_names_the_position_in_a_stream(cube):
     store = ToySource.store(cube)
     good = store._source.events.read_rows(3, 4)
