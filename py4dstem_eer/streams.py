@@ -171,6 +171,7 @@ class StreamedEventStore(EventStore):
         """Iterate over (first scan row, events in memory) in blocks of bounded size.
 
         While the caller works on a block, the next one is read: two are in memory at a time.
+        Leaving a loop early waits until the block that is being read is there.
         """
         ranges = self._row_ranges()
         starts = (start for start, _ in ranges)
