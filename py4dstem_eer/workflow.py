@@ -10,6 +10,7 @@ from typing import Any
 
 from .errors import CalibrationError, EventError, ParameterError
 from .methods.overview import overview
+from .methods.rotation import RelativeRotation
 from .optics import parse_semiangle
 from .progress import shown
 from .readers import ANY_FORMAT, detect, existing_file, format_names
@@ -185,9 +186,15 @@ def run_dpc(
     return {
         "electrons": f"{int(found.dose.sum()):,}; {found.dose.mean():.1f} per pattern",
         "disk": f"centre ({row:.1f}, {column:.1f}), radius {radius:.1f} px",
-        "rotation": f"{dpc.rotation_deg:.1f} degrees, transpose {dpc.transpose}",
+        "rotation": _rotation_text(dpc.rotation),
         **files,
     }
+
+
+def _rotation_text(rotation: RelativeRotation) -> str:
+    """Describe a rotation, with its error where it was measured."""
+    error = f" ± {rotation.uncertainty_deg:.1f}" if rotation.uncertainty_deg else ""
+    return f"{rotation.angle_deg:.1f}{error} degrees, transpose {rotation.transpose}"
 
 
 def explore(

@@ -125,6 +125,12 @@ OVERVIEW = {
 }
 
 
+def test_a_measured_rotation_is_told_with_its_error(scan, tmp_path):
+    known = ("--energy", "80e3", "--force-scan-sampling", "0.32", "--output", tmp_path / "a.h5")
+    text = run("dpc", scan, "--no-flyback", *known)
+    assert re.search(r"rotation: +-?\d+\.\d ± \d+\.\d degrees, transpose (True|False)", text)
+
+
 @pytest.mark.parametrize(
     "options",
     [
