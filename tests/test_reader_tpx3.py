@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import pickle
+import threading
 from collections import Counter
+from concurrent.futures import ThreadPoolExecutor
 from fractions import Fraction
 from pathlib import Path
 from types import SimpleNamespace
@@ -16,7 +20,8 @@ from hypothesis import strategies as st
 from tpx3_files import Scan, as_counter, edge, header, hit, stream
 
 from py4dstem_eer.errors import CorruptFileError, EventWarning, FormatError, ParameterError
-from py4dstem_eer.readers import detect, open_events, tpx3_index, tpx3_source, tpx3_time
+from py4dstem_eer.readers import detect, open_events, tpx3, tpx3_index, tpx3_source, tpx3_time
+from py4dstem_eer.readers.protocol import ReaderOptions
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
 FIXTURE = SHARED / "formats/tpx3/scan4x5_tdc1line.tpx3"
@@ -555,6 +560,29 @@ def test_loading_reads_the_file_twice(write, monkeypatch):
     np.testing.assert_array_equal(
         streamed.events_per_pattern(), np.add.reduceat(ones(loaded), loaded.indptr[:-1])
     )
+
+
+def test_threads_that_ask_at_once_count_once(write, monkeypatch):
+    scan = Scan((20, 4), dwell=9600, per_line=2000)
+    path = write(plain(scan.packets()))
+    source = tpx3.open_source(path, ReaderOptions(scan_shape=(20, 4)))
+    together, counted, batches = threading.Barrier(2), [], source._batches
+
+    def counting(rows, counts):
+        if len(rows) == 20:
+            counted.append(rows)
+            with contextlib.suppress(threading.BrokenBarrierError):
+                together.wait(0.5)  # the other thread, if it were to count too
+        return batches(rows, counts)
+
+    monkeypatch.setattr(source, "_batches", counting)
+    with ThreadPoolExecutor(2) as threads:
+        block = threads.submit(source.read_rows, 3, 5)
+        electrons = threads.submit(source.events_per_row)
+        assert block.result().n_events == electrons.result()[3:5].sum() > 0
+    assert len(counted) == 1
+    again = pickle.loads(pickle.dumps(tpx3.open_source(path, ReaderOptions(scan_shape=(20, 4)))))
+    np.testing.assert_array_equal(again.events_per_row(), source.events_per_row())
 
 
 def ones(store):

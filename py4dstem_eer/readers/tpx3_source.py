@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import itertools
 import math
+import threading
 from collections.abc import Iterator, Sequence
 from typing import Any, Protocol
 
@@ -29,6 +30,9 @@ _PARTS_PER_THREAD = 8
 #: Parts may read so many times what all together read, as blocks overlap; otherwise there is one.
 _MOST_TIMES = 3
 _FOREVER = 2**60  # [ticks]
+#: Held while the events of a file are counted, so that one thread does it and the others wait. Not
+#: one for each source, as a source with a lock could neither be pickled nor copied.
+_COUNTING = threading.RLock()
 
 
 class Sorter(Protocol):
@@ -132,14 +136,15 @@ class Tpx3Source:
 
     def _counted(self) -> tuple[np.ndarray, np.ndarray]:
         """Return the events of every position, and those that are in none, (N_REASONS,)."""
-        if self._known is None:
+        with _COUNTING:
+            if self._known is not None:
+                return self._known
             rows = range(self.scan_shape[0])
             counts, lost = self._no_counts(rows)
             for work in track(self._batches(rows, counts), "counting events"):
                 lost += self._sorter.sort(work)[1]
             self._settle(rows, counts, lost)
             return counts, lost
-        return self._known
 
     def _no_counts(self, rows: range) -> tuple[np.ndarray, np.ndarray]:
         return np.zeros(len(rows) * self.scan_shape[1], np.uint32), np.zeros(N_REASONS, np.int64)
