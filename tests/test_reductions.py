@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from py4dstem_eer import EventStore
 from py4dstem_eer.detector import bin_map, crop_map, select_map
 from py4dstem_eer.errors import EventError, ParameterError
-from py4dstem_eer.methods import fourier_maximum, reductions
+from py4dstem_eer.methods import fourier_maximum, fourier_shifts, reductions
 from py4dstem_eer.methods.shifted_images import shifted_virtual_image
 from py4dstem_eer.methods.virtual_images import virtual_image
 
@@ -138,6 +138,17 @@ def test_maximum_of_patterns_shifted_by_fractions(detector, kind, largest, monke
         moved = fourier_shifted(data[at], [s[at] for s in SHIFTS])
         expected = np.maximum(expected, moved * WEIGHTS[kind][at])
     np.testing.assert_allclose(found, expected, atol=1e-10)
+
+
+@pytest.mark.parametrize("detector", [(0, 5), (4, 0), (0, 0)])
+@pytest.mark.parametrize("kind", ["float", "complex"])
+def test_shifted_patterns_without_pixels(detector, kind):
+    store = EventStore.from_dense(np.zeros((*SHAPE[:2], *detector), np.uint8))
+    total = fourier_shifts.fourier_shifted_sum(store, WEIGHTS[kind], SHIFTS)
+    assert total.shape == reductions.pattern_sum(store).shape == detector
+    if kind == "float":
+        largest = fourier_maximum.fourier_shifted_max(store, WEIGHTS[kind], SHIFTS)
+        assert largest.shape == detector
 
 
 @pytest.mark.parametrize("kind", MASKS)

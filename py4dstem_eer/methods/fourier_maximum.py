@@ -35,6 +35,8 @@ def fourier_shifted_max(events: EventStore, weights: np.ndarray, shift: Shift) -
         [electrons]
     """
     largest = np.zeros(events.detector_shape)
+    if 0 in largest.shape:
+        return largest
     for first, block in track(events.blocks(), "Maximum of patterns"):
         rows = slice(first, first + block.scan_shape[0])
         factor, *by = (np.asarray(a[rows], np.float64).ravel() for a in (weights, *shift))

@@ -84,6 +84,8 @@ def fourier_shifted_sum(events: EventStore, weights: np.ndarray, shift: Shift) -
         parts = (fourier_shifted_sum(events, part, shift) for part in (weights.real, weights.imag))
         return next(parts) + 1j * next(parts)
     shape = events.detector_shape
+    if 0 in shape:
+        return np.zeros(shape)
     grid = np.zeros((_FINER * shape[0], _FINER * shape[1]))
     for first, block in track(events.blocks(), "Sum of patterns"):
         rows = slice(first, first + block.scan_shape[0])
