@@ -40,6 +40,7 @@ def exercise():
     com.centre_of_mass(events, device="gpu")
     com.centre_of_mass(EventStore.from_dense(data > 1), device="gpu")
     com.centre_of_mass(events, np.ones((14, 16)), device="gpu")
+    com.centre_of_mass(events, np.ones((14, 16), bool), device="gpu")
     overview.overview(events, center=(6.7, 8.2), bf_radius=6.3, device="gpu")
     _ssb(events)
     field = np.random.default_rng(1).normal(size=(2, 9, 8))
