@@ -21,7 +21,7 @@ from tpx3_files import Scan, as_counter, edge, header, hit, stream
 
 from py4dstem_eer.errors import CorruptFileError, EventWarning, FormatError, ParameterError
 from py4dstem_eer.readers import detect, open_events, tpx3, tpx3_index, tpx3_source, tpx3_time
-from py4dstem_eer.readers.protocol import ReaderOptions
+from py4dstem_eer.readers.options import ReaderOptions
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
 FIXTURE = SHARED / "formats/tpx3/scan4x5_tdc1line.tpx3"
