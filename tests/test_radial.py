@@ -3,7 +3,7 @@
 import numpy as np
 import pytest
 from conftest import SIMULATOR
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from test_com import Blocks
 
@@ -76,6 +76,8 @@ def test_a_sum_of_rings_is_the_virtual_image_of_an_annulus(inner, width, bin_wid
     grid = PolarGrid.covering(SHAPE[2:], CENTER, bin_width, sectors)
     inner = min(inner, grid.n_radii - 1)
     low, high = (bin_width * min(n, grid.n_radii) for n in (inner, inner + width))
+    for edge in (low, high):  # of a pixel on an edge, rounding decides
+        assume(np.abs(distance() - edge).min() > 1e-9)
     mask = (distance() >= low) & (distance() < high)
     image = radial_stack(store, grid).annulus(low, high)
     np.testing.assert_array_equal(image, virtual_image(store, mask))
