@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import subprocess
 import sys
@@ -104,3 +105,15 @@ def test_the_server_ends_with_the_command_even_if_that_is_killed():
         command.kill()
         command.communicate()
     assert server.wait(30) is None  # no child of ours, so without its status
+
+
+@pytest.mark.parametrize("which", [signal.SIGINT, signal.SIGTERM])
+def test_signals_end_it_also_where_they_were_ignored(which):
+    before = signal.signal(which, signal.SIG_IGN)
+    try:
+        with app._interruptible():
+            signal.raise_signal(which)
+            raise AssertionError("not interrupted")
+        assert signal.getsignal(which) is signal.SIG_IGN
+    finally:
+        signal.signal(which, before)

@@ -88,13 +88,16 @@ def _free_port(wanted: int | None) -> int:
 @contextlib.contextmanager
 def _interruptible() -> Iterator[None]:
     """End quietly on Ctrl-C, and on a request to terminate."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    # in the background of a script, Ctrl-C is ignored unless it is asked for
+    both = (signal.SIGINT, signal.SIGTERM)
+    before = [signal.signal(which, signal.default_int_handler) for which in both]
     try:
         yield
     except KeyboardInterrupt:
         return
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for which, handler in zip(both, before, strict=True):
+            signal.signal(which, handler)
 
 
 @contextlib.contextmanager
