@@ -32,8 +32,8 @@ def register() -> None:
     if _HOST in sys.modules:
         try:
             _install()
-        except BaseException:
-            unregister()  # nothing half done
+        except BaseException:  # Ctrl-C too leaves nothing half done
+            unregister()
             raise
     elif not any(isinstance(finder, _RegisterAfterImport) for finder in sys.meta_path):
         sys.meta_path.insert(0, _RegisterAfterImport())

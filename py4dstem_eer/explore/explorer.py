@@ -128,7 +128,7 @@ class Explorer:
         try:
             self._prepare()
             self.ssb.reconstruct(**self.settings.reconstruction)
-        except BaseException:
+        except BaseException:  # an interrupted kernel too
             if self._drawn is not None:
                 self.history.refuse(self._drawn)
             raise

@@ -107,7 +107,7 @@ def _removed_on_error(path: Path, names: list[str]) -> Iterator[None]:
     """Leave no array behind that the TOML file does not name."""
     try:
         yield
-    except BaseException:
+    except BaseException:  # Ctrl-C too
         for name in names:
             path.with_name(name).unlink(missing_ok=True)
         raise
