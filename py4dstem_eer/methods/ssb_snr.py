@@ -58,8 +58,8 @@ class PhaseEstimate:
         Standard error of every pixel of `phase` from counting noise [rad]: the root mean square,
         over the pixels, of the scatter that repeated scans would show. Its root mean square over
         such scans is within 10 % of that, from 40 to 4000 electrons per pattern, and within 20 %
-        in vacuum. What the factors add that follow the noise is counted (`chance_passing`). One value
-        is itself known to the extent that many coefficients carry it: of scans of 40 × 40
+        in vacuum. What the factors add that follow the noise is counted (`chance_passing`). One
+        value is itself known to the extent that many coefficients carry it: of scans of 40 × 40
         positions to 2 - 30 %, but to no better than half where there is nothing but vacuum.
     """
 
