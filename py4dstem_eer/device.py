@@ -51,6 +51,9 @@ def {name}(n_items, {arrays}):
 
 #: Decorator for scalar helpers that kernel bodies call; works on both devices.
 scalar_function = numba.njit(cache=True, nogil=True, error_model="numpy")
+#: The same for loops over arrays: where a loop is not inlined it is not known which arrays overlap,
+#: nor that its bounds are 32-bit numbers, and it is not turned into vectors.
+inlined_function = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
 
 
 @dataclass(frozen=True)

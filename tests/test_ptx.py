@@ -59,10 +59,10 @@ def _ssb(events):
         store = prepare(stack, grid, (5, 6), 1e3, geometry, "gpu")
         ssb.bright_field_image(stack, (5, 6), "gpu")
     half = prepare(stack, grid, (5, 6), 1e3, geometry, "gpu", precision="half")
-    for each in (store, half):
-        ssb_snr.estimate_phase(each, grid, knobs)
-        ssb.reconstruct(each, knobs, triple_overlap=True)
-        trotters.power_spectrum(each)
+    for weighted in (store, half):
+        ssb_snr.estimate_phase(weighted, knobs)
+        ssb.reconstruct(weighted.overlaps, knobs, triple_overlap=True)
+        trotters.power_spectrum(weighted.overlaps)
 
 
 @pytest.fixture(scope="module")

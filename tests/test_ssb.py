@@ -478,7 +478,7 @@ def test_half_precision_is_for_both_weightings():
         .reconstruct()
         for precision in ("full", "half")
     )
-    assert half._snr[0].entry_bytes == full._snr[0].entry_bytes / 2
+    assert half._snr.overlaps.entry_bytes == full._snr.overlaps.entry_bytes / 2
     np.testing.assert_allclose(half.phase_sigma, full.phase_sigma, rtol=1e-3)
     phases = (ssb.reconstruct(weighting="sum").object_phase.data for ssb in (full, half))
     assert 0 < np.abs(np.subtract(*phases)).max() < 1e-4

@@ -65,7 +65,7 @@ def _ssb(
     half_floor = halved.entry_bytes / bandwidth
     yield Row(f"{name}: redraw, half precision", _device_time(where, redraw), floor=half_floor)
     weighted = ssb_snr.prepare_snr(stack, grid, (side, side), total, geometry, where.name)
-    redraw = functools.partial(ssb_snr.estimate_phase, weighted, grid, _KNOBS)
+    redraw = functools.partial(ssb_snr.estimate_phase, weighted, _KNOBS)
     yield Row(f"{name}: redraw by least squares", _device_time(where, redraw), floor=floor)
 
 

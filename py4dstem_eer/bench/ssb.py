@@ -42,13 +42,13 @@ def rows(full: bool) -> Iterator[Row | str]:
 def _redraws(case: _Case, precision: str, name: str, suffix: str) -> Iterator[Row]:
     """Measure the sum and least squares, and what their entries take."""
     store = case.prepare(precision)
-    weighted, grid = case.prepare_snr(precision)
+    weighted = case.prepare_snr(precision)
     target = "<= 0.2 s at 1024²"
     sums = functools.partial(ssb.reconstruct, store, _KNOBS)
     floor = _read_time(store.entry_bytes)
     yield Row(f"{name}{suffix}", best_time(sums, 5), floor=floor, target=target)
-    squares = functools.partial(ssb_snr.estimate_phase, weighted, grid, _KNOBS)
-    floor = _read_time(weighted.entry_bytes)
+    squares = functools.partial(ssb_snr.estimate_phase, weighted, _KNOBS)
+    floor = _read_time(weighted.overlaps.entry_bytes)
     yield Row(f"{name}, least squares{suffix}", best_time(squares, 5), floor=floor, target=target)
     yield Row(f"  its entries{suffix}", store.nbytes / 2**30, "GiB")
 
@@ -90,11 +90,11 @@ class _Case:
         rows = [rng.poisson(1.5, shape).astype(np.uint8) for _ in range(self.scan[0])]
         return np.concatenate(rows)
 
-    def prepare_snr(self, precision: str) -> tuple[ssb.OverlapStore, ApertureGrid]:
+    def prepare_snr(self, precision: str) -> ssb_snr.WeightedStore:
         grid = self._grid(rim=True)
         stack = self._counts(grid)
         settings = (self.scan, float(stack.sum()), self.geometry, "cpu", precision)
-        return ssb_snr.prepare_snr(stack, grid, *settings), grid
+        return ssb_snr.prepare_snr(stack, grid, *settings)
 
     def prepare(self, precision: str = "full") -> ssb.OverlapStore:
         settings = (self.grid, self.scan, self.total, self.geometry)

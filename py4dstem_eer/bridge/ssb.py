@@ -14,7 +14,7 @@ from ..detector import DROPPED
 from ..device import get_device
 from ..errors import CalibrationError, EventWarning, ParameterError
 from ..methods import ssb, ssb_snr
-from ..methods.aperture_grid import ApertureGrid, aperture_grid
+from ..methods.aperture_grid import aperture_grid
 from ..methods.bright_field import Disk
 from ..methods.ssb_gather import check_precision
 from ..methods.trotter_rotation import check_rotation
@@ -95,7 +95,7 @@ class EventSSB(SSBResults):
         self._device = device
         self._verbose = verbose
         self._precision = "full"
-        self._snr: tuple[ssb.OverlapStore, ApertureGrid] | None = None
+        self._snr: ssb_snr.WeightedStore | None = None
 
     def __repr__(self) -> str:
         text = f"EventSSB(scan {self._patterns.scan_shape}, {self._energy / 1e3:g} keV"
@@ -300,15 +300,15 @@ class EventSSB(SSBResults):
         if self._snr is None:
             with shown(self._verbose):
                 self._snr = self._prepare_snr(prepared)
-        estimate = ssb_snr.estimate_phase(*self._snr, self._aberrations)
+        estimate = ssb_snr.estimate_phase(self._snr, self._aberrations)
         self._phase_sigma = estimate.sigma
         return estimate.phase
 
-    def _prepare_snr(self, prepared: Prepared) -> tuple[ssb.OverlapStore, ApertureGrid]:
+    def _prepare_snr(self, prepared: Prepared) -> ssb_snr.WeightedStore:
         geometry, shape = self.geometry, self._patterns.detector_shape
         size = prepared.detector_size
         grid = aperture_grid(shape, prepared.disk, prepared.camera_pixel, geometry, size, rim=True)
         stack = self._patterns.stack(grid.pixel_map, prepared.pattern_sum, self._device)
         total = float(stack.sum())
         settings = (self._patterns.scan_shape, total, geometry, self._device, self._precision)
-        return ssb_snr.prepare_snr(stack, grid, *settings), grid
+        return ssb_snr.prepare_snr(stack, grid, *settings)

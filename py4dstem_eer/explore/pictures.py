@@ -124,13 +124,7 @@ def trotter_levels(images: np.ndarray) -> np.ndarray:
         Phase from −π to π, magnitude.
     """
     size = np.abs(images)
-    inside = np.where(size > 0, size, np.nan)
-    large = np.array(
-        [
-            np.nanpercentile(i, _BRIGHT) if s.any() else 1.0
-            for i, s in zip(inside, size, strict=True)
-        ]
-    )
+    large = np.array([np.percentile(i[i > 0], _BRIGHT) if i.any() else 1.0 for i in size])
     phase = (np.angle(images) / (2 * math.pi) + 0.5) * _LEVELS
     magnitude = np.minimum(size / large[:, None, None], 1) * (_LEVELS - 1)
     return np.stack([np.mod(phase, _LEVELS), magnitude], axis=-1).astype(np.uint8)

@@ -22,6 +22,8 @@ import math
 import numpy as np
 
 from ..device import kernel
+from .overlap_runs import LEFT, RIGHT, TRIPLE
+from .ssb_snr_sums import covered
 from .ssb_sums import cos_sin, line, triple_turn
 
 _ONE, _ZERO, _HALF = np.float32(1), np.float32(0), np.float32(0.5)
@@ -112,39 +114,38 @@ def find_two_lines(
 
 
 @kernel
-def sum_weighted(
-    item, lanes, row_ptr, pixel, first, length, start, lines, coverage, g_re, g_im, aperture,
-    per_width, planes,
+def sum_least_squares(
+    item, lanes, row_ptr, pixel, side, first, length, start, lines, coverage, g_re, g_im, aperture,
+    per_width, sums,
 ):  # fmt: skip
-    """Add up the five sums of least squares of one scan frequency; see `ssb_snr`."""
+    """Add up the sums of least squares of one scan frequency; see `ssb_snr_sums`."""
     i, column = item // lanes, item % lanes
     edge, slope = np.float32(aperture), np.float32(per_width)
-    num_re, num_im, weight, power, number = _ZERO, _ZERO, _ZERO, _ZERO, _ZERO
+    num_re, num_im, weight = _ZERO, _ZERO, _ZERO
     for r in range(row_ptr[i], row_ptr[i + 1]):
         j = column - first[r]
         if j < 0 or j >= length[r]:
             continue
         t = np.float32(j) - _HALF * np.float32(length[r] - 1)
         c = np.float32(coverage[pixel[r]])
-        y = lines[r, 15] - t * lines[r, 18]
-        inside = _HALF + (edge - np.float32(math.sqrt(lines[r, 14] + y * y))) * slope
-        f_minus = min(max(inside, _ZERO), c)
-        y = lines[r, 17] + t * lines[r, 18]
-        inside = _HALF + (edge - np.float32(math.sqrt(lines[r, 16] + y * y))) * slope
-        f_plus = min(max(inside, _ZERO), c)
-        x = lines[r, 3] + t * (lines[r, 4] + t * (lines[r, 5] + t * lines[r, 6]))
-        cos_m, sin_m = cos_sin(lines[r, 0] + t * (lines[r, 1] + t * (lines[r, 2] + t * x)))
-        x = lines[r, 10] + t * (lines[r, 11] + t * (lines[r, 12] + t * lines[r, 13]))
-        cos_p, sin_p = cos_sin(lines[r, 7] + t * (lines[r, 8] + t * (lines[r, 9] + t * x)))
-        gamma_re = f_minus * cos_m - f_plus * cos_p
-        gamma_im = f_minus * sin_m - f_plus * sin_p
+        gamma_re, gamma_im = _ZERO, _ZERO
+        if side[r] != LEFT:
+            f = covered(lines[r, 14], lines[r, 15] - t * lines[r, 18], edge, slope, c)
+            x = lines[r, 3] + t * (lines[r, 4] + t * (lines[r, 5] + t * lines[r, 6]))
+            cosine, sine = cos_sin(lines[r, 0] + t * (lines[r, 1] + t * (lines[r, 2] + t * x)))
+            gamma_re += f * cosine
+            gamma_im += f * sine
+        if side[r] != RIGHT:
+            f = covered(lines[r, 16], lines[r, 17] + t * lines[r, 18], edge, slope, c)
+            x = lines[r, 10] + t * (lines[r, 11] + t * (lines[r, 12] + t * lines[r, 13]))
+            cosine, sine = cos_sin(lines[r, 7] + t * (lines[r, 8] + t * (lines[r, 9] + t * x)))
+            gamma_re -= f * cosine
+            gamma_im -= f * sine
+        if side[r] == TRIPLE:
+            weight += (gamma_re * gamma_re + gamma_im * gamma_im) / c
         re, im = lines[r, 19] * g_re[start[r] + j], lines[r, 19] * g_im[start[r] + j]
         num_re += (re * gamma_re + im * gamma_im) / c
         num_im += (im * gamma_re - re * gamma_im) / c
-        weight += (gamma_re * gamma_re + gamma_im * gamma_im) / c
-        power += (re * re + im * im) / c
-        number += _ONE
-    if column < planes.shape[2]:
-        planes[0, i, column], planes[1, i, column] = num_re, num_im
-        planes[2, i, column], planes[3, i, column] = weight, power
-        planes[4, i, column] = number
+    if column < sums.shape[2]:
+        sums[0, i, column], sums[1, i, column] = num_re, num_im
+        sums[2, i, column] += weight

@@ -160,9 +160,11 @@ def trotters(
     places = _parse_frequencies(frequencies, store.runs.scan_shape)
     table = None if aberrations is None else aberrations.chi_table(store.geometry.wavelength)
     images = np.zeros((len(places), grid.shape[0] * grid.shape[1]), np.complex64)
-    for image, place in zip(images, places, strict=True):
-        pixels, values = _entries(store, int(place[0]), int(place[1]), table)
-        image[grid.pixels[pixels]] = values
+    overlaps = [_overlaps(store.runs, int(row), int(column)) for row, column in places]
+    image = np.repeat(np.arange(len(places)), [len(found[0]) for found in overlaps])
+    run, entry, qy, conjugated = map(np.concatenate, zip(*overlaps, strict=True))
+    pixel = store.runs.pixel[run]
+    images[image, grid.pixels[pixel]] = _values(store, run, entry, qy, conjugated, table)
     shape = np.array(store.runs.scan_shape)
     signed = np.where(places < (shape + 1) // 2, places, places - shape)
     q = signed / (shape * np.array(store.geometry.scan_step))
@@ -185,30 +187,41 @@ def _parse_frequencies(frequencies: object, scan_shape: tuple[int, int]) -> np.n
     return places.astype(np.int64) % shape
 
 
-def _entries(
-    store: OverlapStore, row: int, column: int, table: np.ndarray | None
-) -> tuple[np.ndarray, np.ndarray]:
-    """Return the aperture pixels in overlaps of one scan frequency, and the values there."""
-    runs = store.runs
+def _overlaps(runs: OverlapRuns, row: int, column: int) -> tuple[np.ndarray, ...]:
+    """Return the runs and entries of one scan frequency, its qy, and whether they are of −Q."""
     stored_row, stored_column, conjugated = _stored_place(runs, row, column)
-    mine = slice(runs.row_ptr[stored_row], runs.row_ptr[stored_row + 1])
-    offset = stored_column - runs.first[mine]
-    hit = np.flatnonzero((offset >= 0) & (offset < runs.length[mine]))
+    first, last = runs.row_ptr[stored_row : stored_row + 2]
+    offset = stored_column - runs.first[first:last]
+    hit = np.flatnonzero((offset >= 0) & (offset < runs.length[first:last]))
     if len(hit) == 0:
         raise ParameterError(
             f"no disks overlap at scan frequency ({row}, {column}); power_spectrum() shows where"
         )
-    at = store.device.asarray(runs.start[mine][hit] + offset[hit])
-    unit = store.unit[store.device.asarray(hit + mine.start)]
-    re, im, unit = (store.device.asnumpy(a) for a in (store.g_re[at], store.g_im[at], unit))
+    run = first + hit
+    qy = runs.column_wy[stored_column] * (-1 if stored_row == runs.scan_shape[0] else 1)
+    return run, runs.start[run] + offset[hit], np.full(len(hit), qy), np.full(len(hit), conjugated)
+
+
+def _values(
+    store: OverlapStore,
+    run: np.ndarray,
+    entry: np.ndarray,
+    qy: np.ndarray,
+    conjugated: np.ndarray,
+    table: np.ndarray | None,
+) -> np.ndarray:
+    """Return G(k, Q) of entries, with the aberrations of a table of χ undone."""
+    where, runs = store.device, store.runs
+    at = where.asarray(entry)
+    parts = (store.g_re[at], store.g_im[at], store.unit[where.asarray(run)])
+    re, im, unit = (where.asnumpy(part) for part in parts)
     values = unit * (re + 1j * im).astype(np.complex64)
-    pixels = runs.pixel[mine][hit]
     if table is not None:
-        qy = runs.column_wy[stored_column] * (-1 if stored_row == runs.scan_shape[0] else 1)
-        angles = (runs.kx[pixels], runs.ky[pixels], runs.row_wx[stored_row], qy)
-        _undo.on_cpu(len(values), runs.side[mine][hit], *angles, table, values)
-        values *= -1 if conjugated else 1  # γ(k, −Q) = −γ*(k, Q)
-    return pixels, values.conj() if conjugated else values
+        pixel, row = runs.pixel[run], np.searchsorted(runs.row_ptr, run, "right") - 1
+        angles = (runs.kx[pixel], runs.ky[pixel], runs.row_wx[row], qy)
+        _undo.on_cpu(len(values), runs.side[run], *angles, table, values)
+        values *= np.where(conjugated, np.float32(-1), np.float32(1))  # γ(k, −Q) = −γ*(k, Q)
+    return np.where(conjugated, values.conj(), values)
 
 
 def _stored_place(runs: OverlapRuns, row: int, column: int) -> tuple[int, int, bool]:
@@ -223,13 +236,13 @@ def _stored_place(runs: OverlapRuns, row: int, column: int) -> tuple[int, int, b
 
 @kernel
 def _undo(entry, side, kx, ky, qx, qy, table, values):
-    """Multiply an entry by γ*/|γ| at the scan frequency (qx, qy) [rad]; by zero where γ is."""
+    """Multiply an entry by γ*/|γ| at its scan frequency (qx, qy) [rad]; by zero where γ is."""
     here = chi(kx[entry], ky[entry], table)
     gamma = complex(0.0, 0.0)
     if side[entry] != LEFT:
-        gamma += cmath.exp(1j * (here - chi(kx[entry] - qx, ky[entry] - qy, table)))
+        gamma += cmath.exp(1j * (here - chi(kx[entry] - qx[entry], ky[entry] - qy[entry], table)))
     if side[entry] != RIGHT:
-        gamma -= cmath.exp(1j * (chi(kx[entry] + qx, ky[entry] + qy, table) - here))
+        gamma -= cmath.exp(1j * (chi(kx[entry] + qx[entry], ky[entry] + qy[entry], table) - here))
     size = abs(gamma)
     if size > GAMMA_THRESHOLD:
         values[entry] *= gamma.conjugate() / size
