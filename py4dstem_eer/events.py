@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from types import MappingProxyType
 from typing import Any
 
@@ -55,6 +56,9 @@ class EventStore:
     EventRangeError
         If the arrays do not fit together, or an event breaks an invariant; see `validate`.
     """
+
+    #: All files that the events were read from, if a reader gave them.
+    files: tuple[Path, ...] = ()
 
     def __init__(
         self,

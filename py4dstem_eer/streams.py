@@ -29,6 +29,9 @@ class EventSource(Protocol):
         The number of scan positions for which the file has no frame, or None if it does not tell.
     ``file_bytes()``
         Bytes of all files that events are read from, where it is not the one opened, or not alone.
+    ``files()``
+        Paths of the files that are read beside the one opened, and those of options: nothing that
+        is made of the events may replace them.
 
     Any number of threads may read from it at the same time, so that it opens its file for each
     read, or positions nothing that is shared.
@@ -224,6 +227,7 @@ class StreamedEventStore(EventStore):
         """Return a store of another source that keeps the metadata given to this one."""
         store = StreamedEventStore(source)
         store._metadata = dict(self.metadata)
+        store.files = self.files
         return store
 
 

@@ -15,8 +15,9 @@ from .optics import parse_semiangle
 from .progress import shown
 from .readers import ANY_FORMAT, detect, existing_file, format_names
 from .report import format_of
-from .writers import target_format
+from .writers import check_keeps, target_format
 from .writers.atomic import atomic_path
+from .writers.targets import check_not_read, check_writable, same_file
 
 _METHOD_OPTIONS = (
     *("force_scan_sampling", "force_angular_sampling", "force_reciprocal_sampling"),
@@ -52,16 +53,17 @@ def convert(
         What was written.
     """
     existing_file(source)
-    _check_not_source(source, target)
+    _check_outputs(source, target)
     kind = options.get("format")
     if kind in (None, ANY_FORMAT):
         kind = detect(source) or kind
     shared = "stempy" if kind == "emd" else "emd"
-    target_format(target, to, shared)  # refuses before anything is opened
+    to = target_format(target, to, shared)  # refuses before anything is opened
     cube = _open_any(source, kind, threshold, options)
+    check_keeps(target, to, cube.events.files)
     from .bridge.export import export
 
-    written = export(cube, target, to, shared)
+    written = export(cube, target, to)
     return f"{written}, scan {cube.events.scan_shape}, detector {cube.events.detector_shape}"
 
 
@@ -82,24 +84,21 @@ def _open_any(
     return open_dense(source, kind, threshold=threshold, **given)
 
 
-def _check_not_source(source: Path, *targets: Path) -> None:
-    """Refuse to write over what is being read, or two things into one file."""
-    real = [os.path.realpath(path) for path in (source, *targets)]
-    if real[0] in real[1:]:
+def _check_outputs(source: Path, *targets: Path) -> None:
+    """Refuse targets that cannot be written, to write over the source, or two things into one."""
+    if any(same_file(source, target) for target in targets):
         raise ParameterError(f"IN and OUT are the same file: {source}")
-    if len(set(real)) < len(real):
+    if len({os.path.realpath(path) for path in targets}) < len(targets):
         raise ParameterError(f"results and picture would be the same file: {targets[0]}")
+    for target in targets:
+        check_writable(target)
 
 
 def _outputs(file: Path, output: Path | None, suffix: str) -> tuple[Path, Path]:
     """Return where results and picture go, before anything is computed."""
     target = output or file.with_name(f"{file.stem}_{suffix}.h5")
     picture = target.with_suffix(".png")
-    _check_not_source(file, target, picture)
-    if target.is_dir():
-        raise ParameterError(f"cannot write to {target}: it is a directory; give a file name")
-    if not os.access(target.parent, os.W_OK):
-        raise ParameterError(f"cannot write into {target.parent}: no such folder, or no permission")
+    _check_outputs(file, target, picture)
     return target, picture
 
 
@@ -126,6 +125,7 @@ def run_ssb(
     target, picture = _outputs(file, output, "ssb")
     method_options, reader_options = _split(options)
     cube = _open(file, reader_options)
+    check_not_read(cube.events.files, (target, picture))
     from .bridge.ssb import EventSSB
 
     method = EventSSB(
@@ -169,6 +169,7 @@ def run_dpc(
     target, picture = _outputs(file, output, "dpc")
     method_options, reader_options = _split(options)
     cube = _open(file, {"mem": "MEMMAP", **reader_options})
+    check_not_read(cube.events.files, (target, picture))
     from .bridge.dpc import EventDPC
     from .bridge.overview import attach_overview, draw_overview
 

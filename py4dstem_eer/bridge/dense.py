@@ -30,6 +30,8 @@ _USES = ("scan_shape", "keep_flyback")
 _EMPAD_ROWS = (130, 128)  # two rows of numbers below each pattern
 #: Formats whose files do not say the shape of the scan.
 _TOLD_THE_SCAN = ("empad", "mib")
+#: Endings of the files in the same folder that py4DSTEM reads too.
+_BESIDE = {"gatan_K2_bin": (".bin", ".gtg"), "mib": (".hdr",)}
 
 
 class DenseSource:
@@ -125,6 +127,7 @@ def open_dense(
         metadata["threshold"] = threshold
     array = _as_scan(found.array, given.scan_shape, path)
     events: EventStore = StreamedEventStore(DenseSource(array, threshold, metadata))
+    events.files = (path, *found.files)
     calibration = None if found.calibration is None else copied(found.calibration)
     if not given.keep_flyback:
         events = events[:, : without_flyback(events.scan_shape)[1]]
@@ -142,7 +145,8 @@ def _opened(
         if kind == "emd":
             return open_emd(path, **options), kind
         reader = _READERS.get(kind, _mapped)
-        return _described(reader(path, kind, scan_shape, dict(options)), path), kind
+        found = reader(path, kind, scan_shape, dict(options))
+        return _described(found, path, _BESIDE.get(kind, ())), kind
     except (EventError, ImportError, OSError, MemoryError):
         raise
     except Exception as error:  # py4DSTEM raises no more special ones
@@ -172,10 +176,11 @@ _Reader = Callable[[Path, str, "Shape2D | None", dict[str, Any]], Any]
 _READERS: dict[str, _Reader] = dict.fromkeys(("abTEM", "legacy", "arina"), _loaded)
 
 
-def _described(found: Any, path: Path) -> DenseData:
+def _described(found: Any, path: Path, beside: tuple[str, ...]) -> DenseData:
     if not isinstance(found, Array):
         raise FormatError(f"{path} holds a {type(found).__name__}, and no patterns of a scan")
-    return DenseData(found.data, found.name, getattr(found, "calibration", None), {})
+    files = tuple(file for name in beside for file in path.parent.glob(f"*{name}"))
+    return DenseData(found.data, found.name, getattr(found, "calibration", None), {}, files)
 
 
 def _as_scan(array: Any, scan_shape: Shape2D | None, path: Path) -> Any:

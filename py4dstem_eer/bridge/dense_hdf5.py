@@ -34,12 +34,15 @@ class DenseData:
     calibration : Calibration, optional
     metadata : dict
         Values with units are (value, unit) pairs.
+    files : tuple of Path
+        Files that are read beside the one that was opened.
     """
 
     array: Any
     name: str
     calibration: Calibration | None
     metadata: dict[str, Any]
+    files: tuple[Path, ...] = ()
 
 
 class Hdf5Patterns:
@@ -112,7 +115,8 @@ def open_emd(path: Path, datapath: str | None = None) -> DenseData:
         root = file[name.split("/")[0]]
         calibration = _calibration(root)
         array = Hdf5Patterns(path, [f"{name}/data"], data.shape, data.dtype)
-    return DenseData(array, name.split("/")[-1], calibration, {})
+        files = _files_of([data])
+    return DenseData(array, name.split("/")[-1], calibration, {}, files)
 
 
 def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
@@ -146,6 +150,7 @@ def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
         n_patterns = sum(file[name].shape[0] for name in names)
         detector, dtype = file[names[0]].shape[1:], file[names[0]].dtype
         invalid = _invalid_pixels(file, detector)
+        files = (_companion(path), *_files_of([file[name] for name in names]))
     calibration, metadata, noted = _beside(path)
     shape = scan_shape or noted or (math.isqrt(n_patterns),) * 2
     if math.prod(shape) != n_patterns:
@@ -163,7 +168,12 @@ def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
     array = Hdf5Patterns(path, names, (*shape, *detector), dtype, invalid)
     if invalid is not None:
         metadata["invalid_pixels"] = int(invalid.sum())
-    return DenseData(array, "datacube", calibration, metadata)
+    return DenseData(array, "datacube", calibration, metadata, files)
+
+
+def _files_of(datasets: list[Any]) -> tuple[Path, ...]:
+    """Return the files that datasets are in, which links may lead to."""
+    return tuple({Path(dataset.file.filename).absolute() for dataset in datasets})
 
 
 def _import_filters() -> None:
@@ -234,9 +244,14 @@ def _invalid_pixels(file: Any, detector: tuple[int, ...]) -> np.ndarray | None:
     return None
 
 
+def _companion(path: Path) -> Path:
+    """Return the path of the microscope's file beside a master file: NAME.h5 for NAME_master.h5."""
+    return path.with_name(path.name.replace("_master", ""))
+
+
 def _beside(path: Path) -> tuple[Calibration | None, dict[str, Any], Shape2D | None]:
-    """Return what the microscope's file beside a master file says: NAME.h5 for NAME_master.h5."""
-    companion = path.with_name(path.name.replace("_master", ""))
+    """Return what the microscope's file beside a master file says."""
+    companion = _companion(path)
     if companion == path or not companion.exists():
         return None, {}, None
     with _opened(companion) as file:

@@ -69,6 +69,7 @@ def read_cube(cls: type[SparseDataCube], group: Any) -> SparseDataCube:
 
 
 def _read_events(group: Any) -> EventStore:
-    if _stream.get():
-        return StreamedEventStore(group_source(Path(group.file.filename).absolute(), group))
-    return read_store(group)
+    path = Path(group.file.filename).absolute()
+    events = StreamedEventStore(group_source(path, group)) if _stream.get() else read_store(group)
+    events.files = (path,)
+    return events

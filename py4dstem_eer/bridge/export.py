@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 from typing import TYPE_CHECKING, Any
 
-from ..writers import EMD, load_writer, target_format
+from ..writers import EMD, check_keeps, load_writer, target_format
 
 if TYPE_CHECKING:
     from .cube import SparseDataCube
@@ -22,6 +22,8 @@ def export(
     Parameters are those of `SparseDataCube.export`; `shared` is the format of .h5 files.
     """
     format = target_format(path, format, shared)
+    if not cube.events.in_memory:
+        check_keeps(path, format, cube.events.files)
     if format == EMD:
         from .files import save
 

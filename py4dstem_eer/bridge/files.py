@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 import os
 import shutil
 from collections.abc import Iterator
@@ -19,6 +20,7 @@ from ..progress import shown
 from ..readers import ANY_FORMAT, detect, format_names, open_events
 from ..readers.emd import check_whole
 from ..writers.atomic import atomic_path
+from ..writers.targets import check_not_read
 from . import emd, emd_hook
 from .cube import SparseDataCube
 from .dpc_results import DPCResults
@@ -121,13 +123,18 @@ def save(
     Raises
     ------
     ParameterError
-        If `data` is an `EventSSB` or `EventDPC`; the message says how their results are saved.
+        If `data` is an `EventSSB` or `EventDPC`; the message says how their results are saved. If
+        the file would replace another than an EMD file that events are streamed from.
     """
     _refuse_methods(data)
     path = Path(filepath)
-    if not _has_events(data) or (mode in _WRITE_MODES and emdpath is None and path.exists()):
+    cubes = list(_event_cubes(data))
+    if not cubes or (mode in _WRITE_MODES and emdpath is None and path.exists()):
         _save_emd(filepath, data, mode=mode, emdpath=emdpath, tree=tree)
         return
+    if path.is_file() and detect(path) != "emd":  # of which the events are there again afterwards
+        streamed = [cube.events.files for cube in cubes if not cube.events.in_memory]
+        check_not_read(itertools.chain(*streamed), [path])
     with atomic_path(path) as part, shown():
         appends = mode in _APPEND_MODES or emdpath is not None
         if appends and path.exists():
@@ -146,15 +153,16 @@ def _refuse_methods(data: Any) -> None:
     )
 
 
-def _has_events(data: Any) -> bool:
+def _event_cubes(data: Any) -> Iterator[SparseDataCube]:
+    """Iterate over the cubes of events that are in what is saved; some come more than once."""
     if isinstance(data, (list, tuple)):
-        return any(_has_events(item) for item in data)
+        for item in data:
+            yield from _event_cubes(item)
     if isinstance(data, SparseDataCube):
-        return True
-    if not isinstance(data, Node):
-        return False
-    branches = [data._branch] if data.root is None else [data._branch, data.root._branch]
-    return any(cube is not None for branch in branches for cube in _cubes_below(branch))
+        yield data
+    if isinstance(data, Node):
+        for branch in [data._branch] if data.root is None else [data._branch, data.root._branch]:
+            yield from _cubes_below(branch)
 
 
 def _only_cube(found: Any, filepath: Any) -> SparseDataCube:

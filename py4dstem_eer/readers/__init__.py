@@ -8,6 +8,7 @@ import os
 from pathlib import Path
 from typing import Any, cast
 
+from ..derived_sources import asked
 from ..errors import FormatError, ParameterError
 from ..events import EventStore
 from ..streams import StreamedEventStore, loaded
@@ -124,7 +125,9 @@ def open_events(
     reader = load_reader(_detected(path) if format in (None, ANY_FORMAT) else cast(str, format))
     parsed = ReaderOptions.parse(reader.NAME, reader.USES, options)
     source = reader.open_source(path, parsed)
-    return loaded(source) if mem == "RAM" else StreamedEventStore(source)
+    store = loaded(source) if mem == "RAM" else StreamedEventStore(source)
+    store.files = (path, *parsed.files, *(asked(source, "files") or ()))
+    return store
 
 
 def _existing(path: str | os.PathLike[str]) -> Path:

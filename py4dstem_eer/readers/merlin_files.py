@@ -103,6 +103,12 @@ class Acquisition:
         return sum(file.n_frames * self.frame_bytes + file.rest for file in self.files)
 
     @property
+    def paths(self) -> tuple[Path, ...]:
+        """Paths of all files, with that of the .hdr file."""
+        companion = () if self.companion is None else (self.companion.path,)
+        return (*companion, *(file.path for file in self.files))
+
+    @property
     def first_number(self) -> int:
         """Number that the first frame of the acquisition has, or should have."""
         return self.header.number if self.files[0].begins else 1

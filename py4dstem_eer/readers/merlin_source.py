@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -52,6 +53,10 @@ class MerlinSource:
     def file_bytes(self) -> int:
         """Return the bytes of all files of frames."""
         return self._acquisition.n_bytes
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the paths of all files of the acquisition."""
+        return self._acquisition.paths
 
     def missing_patterns(self) -> int:
         """Return the number of scan positions without a frame."""

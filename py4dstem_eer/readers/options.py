@@ -7,6 +7,7 @@ import math
 import os
 from collections.abc import Collection, Mapping
 from dataclasses import dataclass, fields
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -40,14 +41,16 @@ class ReaderOptions:
         Mask (True: defect) or gain image (0: defect) of the sensor, or a .npy or TIFF file of one;
         electrons on defect pixels are dropped. A gain weights nothing: counts stay whole numbers.
     errors : {"raise", "skip"}
-        What happens with frames that cannot be read.
+        What happens with frames that cannot be read, are missing at the end of the scan, or come
+        after it: "skip" drops them, or leaves their positions empty, and warns with their number.
     dm : path, optional
         Gatan .dm3 or .dm4 file recorded with the scan, for its calibration.
     dwell_time : float, optional
         Time on each scan position [s].
     line_start, line_end : {"tdc1_rise", "tdc1_fall", "tdc2_rise", "tdc2_fall", None}
-        Clock edges that mark a scan line. Without an end, lines are marked at their start only;
-        without a start not at all, and positions follow from the time alone.
+        Clock edges that mark a scan line; with another start alone, the end is the other edge of
+        the same signal. Without an end, lines are marked at their start only; without a start not
+        at all, and positions follow from the time alone.
     scan_start : float, optional
         When a scan without line marks starts, after the shutter opens or else the first hit [s].
     cluster_radius : int
@@ -96,6 +99,12 @@ class ReaderOptions:
         object.__setattr__(self, "cluster_radius", radius)
 
     @property
+    def files(self) -> tuple[Path, ...]:
+        """Files that are read beside the one that is opened."""
+        given = [path for path in (self.dm, self.defects) if isinstance(path, (str, os.PathLike))]
+        return tuple(Path(path).absolute() for path in given)
+
+    @property
     def skips_errors(self) -> bool:
         """Whether bad frames are dropped, rather than an error."""
         return self.errors == "skip"
@@ -125,7 +134,7 @@ class ReaderOptions:
         for name in given:
             if name not in known:
                 raise ParameterError(_unknown(name, format_name, used))
-        options = cls(**given)
+        options = cls(**_with_other_edge(given))
         for name in given:
             if name not in used and np.any(getattr(options, name) != known[name]):
                 raise ParameterError(
@@ -133,6 +142,15 @@ class ReaderOptions:
                     f"leave it out (they take {', '.join(sorted(used))})"
                 )
         return options
+
+
+def _with_other_edge(given: Mapping[str, Any]) -> dict[str, Any]:
+    """Add the end of lines whose start alone was given: the other edge of the same signal."""
+    start = given.get("line_start")
+    if "line_end" in given or not isinstance(start, str) or start not in LINE_MARKS:
+        return dict(given)
+    signal, edge = start.split("_")
+    return {**given, "line_end": f"{signal}_{'fall' if edge == 'rise' else 'rise'}"}
 
 
 def _unknown(name: str, format_name: str, used: Collection[str]) -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -54,6 +55,10 @@ class RawCsrSource:
     def file_bytes(self) -> int:
         """Return the bytes of the arrays; the file that names them is small."""
         return self._arrays.n_bytes
+
+    def files(self) -> tuple[Path, ...]:
+        """Return the paths of the arrays."""
+        return tuple(self._arrays.stamps)
 
     def events_per_row(self) -> np.ndarray | None:
         """Return None: an entry may be of any number of electrons."""

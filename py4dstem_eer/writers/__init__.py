@@ -5,11 +5,12 @@ from __future__ import annotations
 import difflib
 import importlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any, NamedTuple
 
 from ..errors import ParameterError
+from .targets import check_not_read
 
 #: py4DSTEM's own format, that of `py4DSTEM.save`: it keeps calibration and results as well.
 EMD = "emd"
@@ -21,12 +22,18 @@ class Writer(NamedTuple):
     #: module:function(path, events, metadata), loaded on use.
     function: str
     extensions: tuple[str, ...] = ()
+    #: module:function(path) that returns the files which go when the one at `path` is replaced.
+    replaced: str | None = None
 
 
 #: The formats beside EMD; one line for each.
 WRITERS: dict[str, Writer] = {
     "stempy": Writer("py4dstem_eer.writers.stempy:write_stempy"),
-    "raw_csr": Writer("py4dstem_eer.writers.raw_csr:write_raw_csr", (".toml",)),
+    "raw_csr": Writer(
+        "py4dstem_eer.writers.raw_csr:write_raw_csr",
+        (".toml",),
+        "py4dstem_eer.writers.raw_csr:own_arrays",
+    ),
 }
 TARGETS = (EMD, *WRITERS)
 
@@ -72,5 +79,28 @@ def target_format(path: str | os.PathLike[str], format: str | None, shared: str)
 
 def load_writer(name: str) -> Callable[..., Any]:
     """Return the function (path, events, metadata) that writes a format of `WRITERS`."""
-    module, function = WRITERS[name].function.split(":")
+    return _loaded(WRITERS[name].function)
+
+
+def check_keeps(path: str | os.PathLike[str], format: str, read: Iterable[Path]) -> None:
+    """Refuse to write where a file would be replaced or deleted that is being read.
+
+    Parameters
+    ----------
+    path : path
+    format : str
+        One of `TARGETS`.
+    read : iterable of Path
+
+    Raises
+    ------
+    ParameterError
+        Naming the file.
+    """
+    beside = WRITERS[format].replaced if format in WRITERS else None
+    check_not_read(read, [Path(path), *(_loaded(beside)(Path(path)) if beside else ())])
+
+
+def _loaded(place: str) -> Callable[..., Any]:
+    module, function = place.split(":")
     return getattr(importlib.import_module(module), function)

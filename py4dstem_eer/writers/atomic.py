@@ -8,7 +8,7 @@ import secrets
 from collections.abc import Iterator
 from pathlib import Path
 
-from ..errors import ParameterError
+from .targets import check_writable
 
 
 @contextlib.contextmanager
@@ -29,12 +29,11 @@ def atomic_path(target: str | os.PathLike[str]) -> Iterator[Path]:
         If `target` is a directory.
     FileNotFoundError
         If the directory of `target` does not exist.
+    PermissionError
+        If nothing may be written there.
     """
+    check_writable(target)
     whole = Path(os.path.realpath(target))
-    if whole.is_dir():
-        raise ParameterError(f"cannot write to {target}: it is a directory; give a file name")
-    if not whole.parent.is_dir():
-        raise FileNotFoundError(f"cannot write {target}: there is no directory {whole.parent}")
     # the same directory, as renaming is atomic only inside one file system
     part = whole.with_name(f".{whole.name}.{os.getpid()}-{secrets.token_hex(4)}.part")
     try:

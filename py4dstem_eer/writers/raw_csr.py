@@ -60,7 +60,7 @@ def write_raw_csr(
     _check(path, events)
     kept = events.metadata if metadata is None else metadata
     text = event_layout.dump_acquisition({k: v for k, v in kept.items() if k not in _NOT_KEPT})
-    names, replaced = _free_names(path), _own_arrays(path)
+    names, replaced = _free_names(path), own_arrays(path)
     with _removed_on_error(path, names), atomic_path(path) as part, contextlib.ExitStack() as stack:
         parts = [stack.enter_context(atomic_path(path.with_name(name))) for name in names]
         dtypes = _write_arrays(parts, events)
@@ -91,7 +91,7 @@ def _free_names(path: Path) -> list[str]:
     return [f"{prefix}_{name}.dat" for name in _NAMES]
 
 
-def _own_arrays(path: Path) -> list[Path]:
+def own_arrays(path: Path) -> list[Path]:
     """Return the arrays of a file that is to be replaced, if they have names that we give."""
     try:
         old = read_sidecar(path)
