@@ -441,11 +441,31 @@ def test_a_scan_that_the_user_says_is_filled_with_empty_patterns(tmp_path):
 
 def test_too_many_frames(tmp_path):
     path = tmp_path / "a.mib"
-    mib_files.write(path, (5, 4))
+    truth = mib_files.write(path, (5, 4))
     mib_files.write_hdr(tmp_path / "a.hdr", 12, 4)
-    for errors in ("raise", "skip"):
-        with pytest.raises(ParameterError, match=r"20 frames do not fill .* 8 are too many"):
-            open_events(path, errors=errors)
+    with pytest.raises(ParameterError, match=r"20 frames do not fill .* 8 are too many"):
+        open_events(path)
+    with pytest.warns(EventWarning, match=r"8 frames after those of a scan of \(3, 4\)"):
+        store = open_events(path, errors="skip")
+    np.testing.assert_array_equal(dense(store), truth.reshape(20, 64, 64)[:12].reshape(store.shape))
+    assert store.metadata["unused_frames"] == 8
+
+
+def test_damaged_frames_beside_too_many(tmp_path):
+    path = tmp_path / "a.mib"
+    truth = mib_files.write(path, (5, 4), hdr=None)
+    for frame in (5, 16):
+        damage(path, frame, b"MQ1,", b"MQ2,")
+    truth[1, 1] = 0
+    with pytest.warns(EventWarning) as caught:
+        store = open_events(path, scan_shape=(3, 4), errors="skip")
+    np.testing.assert_array_equal(dense(store), truth[:3])
+    beyond, bad = (str(warning.message) for warning in caught)
+    assert "7 frames after those" in beyond
+    assert "2 of 20 frames cannot be read and were dropped" in bad
+    assert "1 have empty patterns" in bad
+    names = ("skipped_frames", "missing_frames", "unused_frames")
+    assert [store.metadata[name] for name in names] == [2, 1, 7]
 
 
 @pytest.mark.parametrize("cut", [1, FRAME - 1, FRAME - 100, FRAME - 384])

@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import math
+import warnings
 from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
 from ..detector import Shape2D
-from ..errors import MissingOptionError, ParameterError
+from ..errors import EventWarning, MissingOptionError, ParameterError
 from .options import ReaderOptions
+
+# a scan of which most is missing: one of more frames than these is refused
+_FREE_FRAMES = 2**20
+_FRAMES_PER_FRAME = 16
 
 
 @dataclass(frozen=True)
@@ -26,12 +31,20 @@ class FrameOrder:
     first : int
         Number of the first frame that belongs to the scan.
     frames_per_position : int
+    n_unused : int
+        Frames after those of the scan, which are left out.
     """
 
     scan_shape: Shape2D
     columns: int
     first: int
     frames_per_position: int
+    n_unused: int = 0
+
+    @property
+    def left_out(self) -> dict[str, int]:
+        """What metadata say about frames after those of the scan; nothing if there are none."""
+        return {"unused_frames": self.n_unused} if self.n_unused else {}
 
     @property
     def n_positions(self) -> int:
@@ -51,8 +64,12 @@ class FrameOrder:
         return (begins[:, None] + np.arange(self.frames_per_position)).ravel()
 
 
-def in_order(path: Path, n_frames: int, options: ReaderOptions, cut: bool = False) -> FrameOrder:
+def in_order(
+    path: Path, n_frames: int, options: ReaderOptions, cut: bool = False, stacklevel: int = 4
+) -> FrameOrder:
     """Return where the frames of the scan are that the options describe.
+
+    With errors="skip", frames after those of the scan are left out, and fewer will do.
 
     Parameters
     ----------
@@ -63,13 +80,21 @@ def in_order(path: Path, n_frames: int, options: ReaderOptions, cut: bool = Fals
     options : ReaderOptions
     cut : bool
         The file is known to lack frames at its end; fewer than the scan takes will do.
+    stacklevel : int
+        Of the warning, as `warnings.warn` has it.
 
     Raises
     ------
     MissingOptionError
         If there is no scan shape.
     ParameterError
-        If the frames do not fill it exactly.
+        If the frames do not fill it exactly; with errors="skip", if there are none of it, or next
+        to none of a very large one.
+
+    Warns
+    -----
+    EventWarning
+        If frames are left out.
     """
     per_position = options.frames_per_position or 1
     left = n_frames - options.skip_frames
@@ -79,10 +104,14 @@ def in_order(path: Path, n_frames: int, options: ReaderOptions, cut: bool = Fals
             f"scan_shape=(rows, columns){_suggestion(left // per_position)}"
         )
     needed = math.prod(options.scan_shape) * per_position
-    if left != needed and not (cut and left < needed):
+    lenient = options.skips_errors or (cut and left < needed)
+    if left != needed and not (lenient and _may_be(left, needed)):
         raise ParameterError(_misfit(path, left, needed, options))
     kept = options.scan_shape if options.keep_flyback else without_flyback(options.scan_shape)
-    return FrameOrder(kept, options.scan_shape[1], options.skip_frames, per_position)
+    unused = max(0, left - needed)
+    if unused:
+        warnings.warn(_unused(path, unused, left, options), EventWarning, stacklevel=stacklevel)
+    return FrameOrder(kept, options.scan_shape[1], options.skip_frames, per_position, unused)
 
 
 def without_flyback(scan_shape: Shape2D) -> Shape2D:
@@ -101,27 +130,59 @@ def without_flyback(scan_shape: Shape2D) -> Shape2D:
     return scan_shape[0], scan_shape[1] - 1
 
 
+def _may_be(left: int, needed: int) -> bool:
+    """Return whether so few frames may be what there is of a scan."""
+    return left > 0 and needed <= _FREE_FRAMES + _FRAMES_PER_FRAME * left
+
+
 def _misfit(path: Path, left: int, needed: int, options: ReaderOptions) -> str:
+    """Return that the frames do not fill the scan, and what would help."""
     if left < 0:
         n_frames = left + options.skip_frames
         return f"{path} holds {n_frames} frames, skip_frames={options.skip_frames}; give less"
     after = f" after skipping {options.skip_frames}" if options.skip_frames else ""
     per_position = options.frames_per_position or 1
-    message = (
+    ways = _too_many(left - needed, options) if left > needed else _missing(left, needed, options)
+    return (
         f"{path}: {left} frames{after} do not fill a scan of {options.scan_shape} with "
-        f"{per_position} per position, which takes {needed}"
+        f"{per_position} per position, which takes {needed}; "
+        f"{_other_number(left, options)}{ways}"
     )
-    positions = needed // per_position
-    if left > 0 and left % positions == 0:
-        return f"{message}; frames_per_position={left // positions} would fit"
-    if left > needed:
-        return (
-            f"{message}; {left - needed} are too many: skip_frames={left - needed} "
-            "leaves out as many more at the start; to leave them out at the end, open a scan of "
-            "one row and reshape: "
-            f"events[:, :{positions}].reshaped({options.scan_shape})"
-        )
-    return f"{message}; {needed - left} are missing: give scan_shape=(rows, columns) that fits"
+
+
+def _other_number(left: int, options: ReaderOptions) -> str:
+    """Return the frames per position that would fill the scan, in words, if there are any."""
+    per_position, rest = divmod(left, math.prod(options.scan_shape or (1, 1)))
+    return f"frames_per_position={per_position} would fit; " if per_position and not rest else ""
+
+
+def _too_many(surplus: int, options: ReaderOptions) -> str:
+    return (
+        f"{surplus} are too many: if they are at the start, give "
+        f"skip_frames={options.skip_frames + surplus}; if they are at the end, "
+        'errors="skip" leaves them out'
+    )
+
+
+def _missing(left: int, needed: int, options: ReaderOptions) -> str:
+    columns = (options.scan_shape or (1, 1))[1]
+    rows, rest = divmod(left, columns * (options.frames_per_position or 1))
+    ways = []
+    if not options.skips_errors and _may_be(left, needed):
+        ways.append('errors="skip" reads them as empty')
+    if rows:
+        alone = ', errors="skip"' if rest else ""
+        complete = "1 row is" if rows == 1 else f"the first {rows} rows are"
+        ways.append(f"{complete} complete, scan_shape=({rows}, {columns}){alone} reads no more")
+    ways = ways or ["give scan_shape=(rows, columns) that fits"]
+    return f"{needed - left} are missing: {'; '.join(ways)}"
+
+
+def _unused(path: Path, unused: int, left: int, options: ReaderOptions) -> str:
+    return (
+        f"{path}: {unused} frames after those of a scan of {options.scan_shape} are left out; "
+        f"{_other_number(left, options)}"
+    ).rstrip("; ")
 
 
 def _suggestion(n_positions: int) -> str:

@@ -61,7 +61,8 @@ def open_source(path: Path, options: ReaderOptions) -> MerlinSource:
     -----
     EventWarning
         If the acquisition ended before the scan that its .hdr file announces: the lines that are
-        complete are read. With errors="skip", if frames are dropped or missing.
+        complete are read. With errors="skip", if frames are dropped or missing, or come after
+        those of the scan.
     """
     acquisition = open_acquisition(path, options.skips_errors)
     if options.skips_errors:
@@ -73,6 +74,7 @@ def open_source(path: Path, options: ReaderOptions) -> MerlinSource:
         "format": NAME,
         "frames_per_position": scan.order.frames_per_position,
         "keep_flyback": bool(options.keep_flyback),
+        **scan.order.left_out,
         **_described(acquisition),
     }
     _tell_what_is_left_out(acquisition, scan, metadata, options)

@@ -31,7 +31,7 @@ class Scan:
     slots : (n,) int64, optional
         Frame in each slot, -1 for none; None if frame k is in slot k.
     n_bad : int
-        Frames that are there and cannot be used.
+        Frames that are there and cannot be read.
     announced : (int, int), optional
         What the scan was to be, if only its first lines are complete.
     left_over : int
@@ -85,17 +85,19 @@ def arrange(
     cut = [file.rest > 0 for file in acquisition.files]
     # bad frames at the end were recorded too
     n_after = len(numbers) + cut[-1] - (int(used[-1]) + 1 if len(used) else 0)
-    n_slots = max(n_slots, min(n_slots + n_after, needed))
-    scan = _of_lines(shape, n_slots, acquisition, options, cut=True)
+    n_beyond = int(np.count_nonzero(places[used] >= needed))
+    n_slots = min(n_slots + n_after, needed) + n_beyond
+    scan = _of_lines(shape, n_slots, acquisition, options)
     needed = scan.order.first + scan.order.scan_shape[0] * scan.order.columns * per_position
-    if len(used) == 0 or 8 * max(needed, n_slots) > acquisition.n_bytes + _FEW_BYTES:
+    if len(used) == 0 or 8 * needed > acquisition.n_bytes + _FEW_BYTES:
         raise CorruptFileError(
             f"{acquisition.path} is to have {needed} frames, and {len(used)} of them can be read"
         )
-    slots = np.full(max(needed, n_slots), -1)
-    slots[places[used]] = used
+    slots = np.full(needed, -1)
+    inside = used[places[used] < needed]
+    slots[places[inside]] = inside
     n_bad = len(numbers) - len(used) + sum(cut)
-    return dataclasses.replace(scan, slots=slots[:needed], n_bad=n_bad)
+    return dataclasses.replace(scan, slots=slots, n_bad=n_bad)
 
 
 def _announced(acquisition: Acquisition, options: ReaderOptions) -> Shape2D | None:
@@ -121,7 +123,6 @@ def _of_lines(
     n_slots: int,
     acquisition: Acquisition,
     options: ReaderOptions,
-    cut: bool = False,
 ) -> Scan:
     """Return the scan of this shape; if the file itself announced it, of its complete lines."""
     announced, left_over = None, 0
@@ -132,7 +133,7 @@ def _of_lines(
             announced, left_over = shape, rest
             shape, n_slots = (n_lines, shape[1]), n_slots - rest
     described = dataclasses.replace(options, scan_shape=shape)
-    order = in_order(acquisition.path, n_slots, described, cut)
+    order = in_order(acquisition.path, n_slots, described, stacklevel=6)
     return Scan(order, announced=announced, left_over=left_over)
 
 
