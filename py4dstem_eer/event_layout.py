@@ -22,6 +22,7 @@ Gaps are small numbers: byte-shuffled and deflated they take about half of what 
 
 from __future__ import annotations
 
+import datetime
 import json
 from collections.abc import Mapping
 from typing import Any
@@ -82,9 +83,16 @@ def load_acquisition(text: str) -> dict[str, Any]:
     return json.loads(text, object_hook=lambda items: {k: _paired(v) for k, v in items.items()})
 
 
+def time_text(value: Any) -> str:
+    """Return a date, a time or a duration as ISO 8601 has it, durations with NumPy's unit."""
+    return value.isoformat() if hasattr(value, "isoformat") else str(value)
+
+
 def _jsonable(value: Any) -> Any:
-    if isinstance(value, np.ndarray):
-        return value.tolist()
+    if isinstance(value, np.ndarray):  # of times, tolist gives numbers without a unit
+        return value.astype(str).tolist() if value.dtype.kind in "mM" else value.tolist()
+    if isinstance(value, (np.datetime64, np.timedelta64, datetime.date)):
+        return time_text(value)
     if isinstance(value, np.generic):
         return value.item()
     return dict(value) if isinstance(value, Mapping) else str(value)

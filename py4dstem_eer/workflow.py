@@ -35,7 +35,8 @@ def convert(
 ) -> str:
     """Convert a file of events, or of dense patterns that py4DSTEM opens, into one of events.
 
-    Scan rows are streamed, and the calibration goes along.
+    Scan rows are streamed. The calibration goes along: all of it into EMD, and what is a number
+    into the other formats, see `SparseDataCube.export`, with a warning that names the rest.
 
     Parameters
     ----------
@@ -51,6 +52,13 @@ def convert(
     -------
     description : str
         What was written.
+
+    Raises
+    ------
+    ParameterError
+        If a file would be replaced or deleted that the data are read from; nothing is written.
+    FileNotFoundError, PermissionError
+        If there is no such file to read, or nothing can be written at `target`.
     """
     existing_file(source)
     _check_outputs(source, target)

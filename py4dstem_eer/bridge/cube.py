@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import os
 import warnings
 from collections.abc import Mapping
@@ -12,19 +13,18 @@ from emdfile import Metadata
 from py4DSTEM.data import Calibration
 from py4DSTEM.datacube import DataCube
 
+from .. import event_layout
 from ..errors import EventError, EventWarning, ParameterError, UnsupportedOperationError
 from ..events import EventStore
 from ..memory import GIB
 from ..methods import com, reductions
 from . import emd
 from .calibration import copied
+from .calibration_items import calibrate_from
 from .cube_images import EventImages
 from .cube_transforms import EventTransforms
 from .export import export
 from .view import EventView
-
-#: Relative difference of row and column steps that a calibration can gloss over.
-_STEP_TOLERANCE = 0.01
 
 
 class SparseDataCube(EventImages, EventTransforms):
@@ -61,7 +61,7 @@ class SparseDataCube(EventImages, EventTransforms):
         if events.metadata:
             self.metadata = Metadata(name="acquisition", data=_emd_values(events.metadata))
         if calibration is None:
-            _calibrate_from(self.calibration, events.metadata)
+            calibrate_from(self.calibration, events.metadata)
 
     @classmethod
     def from_dense(
@@ -151,6 +151,9 @@ class SparseDataCube(EventImages, EventTransforms):
     def export(self, path: str | os.PathLike[str], format: str | None = None) -> None:
         """Write the events, with the calibration, to a file; scan rows are streamed.
 
+        EMD files keep all of the calibration, the others what is a number: pixel sizes, rotation,
+        origin (of all positions, its mean), ellipse and the probe's semi-angle.
+
         Parameters
         ----------
         path : path
@@ -163,7 +166,15 @@ class SparseDataCube(EventImages, EventTransforms):
         Raises
         ------
         ParameterError
-            If the extension belongs to no format and none is given.
+            If the extension belongs to no format and none is given, or if a file would be replaced
+            or deleted that the events are streamed from.
+        FileNotFoundError, PermissionError
+            If nothing can be written there.
+
+        Warns
+        -----
+        EventWarning
+            If some of the calibration is left out; names what it is.
         """
         export(self, path, format)
 
@@ -208,29 +219,6 @@ class SparseDataCube(EventImages, EventTransforms):
         return emd.read_cube(cls, group)
 
 
-def _calibrate_from(calibration: Calibration, metadata: Mapping[str, Any]) -> None:
-    """Take pixel sizes from a file's metadata, when they are there."""
-    if "scan_step" in metadata:
-        (row_step, column_step), units = metadata["scan_step"]
-        if abs(row_step - column_step) > _STEP_TOLERANCE * row_step:
-            warnings.warn(
-                f"the scan steps differ along rows and columns, {row_step} and {column_step} "
-                f"{units}; py4DSTEM's calibration has room for one: the first is used",
-                EventWarning,
-                stacklevel=4,
-            )
-        calibration.set_R_pixel_size(float(row_step))
-        calibration.set_R_pixel_units(units)
-    for space in ("R", "Q"):
-        if f"{space}_pixel_size" in metadata:
-            size, units = metadata[f"{space}_pixel_size"]
-            getattr(calibration, f"set_{space}_pixel_size")(float(size))
-            getattr(calibration, f"set_{space}_pixel_units")(units)
-    if "QR_rotation" in metadata:
-        calibration.set_QR_rotation(float(metadata["QR_rotation"][0]))
-        calibration.set_QR_flip(bool(metadata.get("QR_flip", False)))
-
-
 def _emd_values(metadata: Mapping[str, Any]) -> dict[str, Any]:
     """Return metadata in the types that an EMD file keeps."""
     return {str(key): _emd_value(value) for key, value in metadata.items()}
@@ -242,8 +230,12 @@ def _emd_value(value: Any) -> Any:
     is_quantity = isinstance(value, tuple) and len(value) == 2 and isinstance(value[1], str)
     if is_quantity and not isinstance(value[0], str):
         return {"value": _emd_value(value[0]), "units": value[1]}
+    if isinstance(value, (np.datetime64, np.timedelta64, datetime.date)):
+        return event_layout.time_text(value)
     if isinstance(value, np.generic):
         return value.item()
+    if isinstance(value, np.ndarray) and value.dtype.kind in "mM":
+        return _emd_value(value.astype(str).tolist())
     if isinstance(value, np.ndarray) and value.dtype.kind not in "biufc":
         return str(value.tolist())
     if value is None or isinstance(value, (str, bool, int, float, np.ndarray)):

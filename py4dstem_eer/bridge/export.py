@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from ..writers import EMD, check_keeps, load_writer, target_format
+from .calibration_items import NAMES, as_metadata
 
 if TYPE_CHECKING:
     from .cube import SparseDataCube
@@ -29,21 +30,7 @@ def export(
 
         save(path, cube, mode="o")
     else:
-        load_writer(format)(path, cube.events, {**cube.events.metadata, **_calibration(cube)})
+        others = {k: v for k, v in cube.events.metadata.items() if k not in NAMES}
+        calibration = as_metadata(cube.calibration, format)
+        load_writer(format)(path, cube.events, {**others, **calibration})
     return format
-
-
-def _calibration(cube: SparseDataCube) -> dict[str, Any]:
-    """Return the calibration of a cube in the words of a file's metadata."""
-    calibration = cube.calibration
-    found: dict[str, Any] = {}
-    for space in ("R", "Q"):
-        units = getattr(calibration, f"get_{space}_pixel_units")()
-        if units != "pixels":
-            size = float(getattr(calibration, f"get_{space}_pixel_size")())
-            found[f"{space}_pixel_size"] = (size, units)
-    rotation = calibration.get_QR_rotation()
-    if rotation is not None:
-        found["QR_rotation"] = (float(rotation), "rad")
-        found["QR_flip"] = bool(calibration.get_QR_flip())
-    return found

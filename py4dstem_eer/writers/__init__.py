@@ -57,8 +57,10 @@ def target_format(path: str | os.PathLike[str], format: str | None, shared: str)
     Raises
     ------
     ParameterError
-        If there is no such format, or the extension belongs to none.
+        If there is no such format, or the extension belongs to none, or `path` is no path.
     """
+    if not isinstance(path, (str, os.PathLike)):
+        raise ParameterError(f"expected the path of a file to write, got {path!r}")
     if format is not None:
         if format not in TARGETS:
             close = difflib.get_close_matches(str(format), TARGETS, n=1)

@@ -38,7 +38,8 @@ def check_not_read(read: Iterable[Path], replaced: Iterable[Path]) -> None:
     Parameters
     ----------
     read, replaced : iterable of path
-        Files are the same whatever leads to them: links, or other capitals where these do not count.
+        Files are the same whatever leads to them: a link, or other capitals where these mean
+        nothing.
 
     Raises
     ------
