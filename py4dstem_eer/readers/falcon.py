@@ -44,6 +44,7 @@ def peek(path: Path) -> dict[str, Any]:
     pages = read_pages(path)
     frames, has_final_image = find_frames(pages)
     return {
+        "version": frames.compression,
         "frames": len(frames),
         "detector": f"{frames.shape[0]} x {frames.shape[1]} pixels (rows x columns)",
         **read_metadata(pages, has_final_image),

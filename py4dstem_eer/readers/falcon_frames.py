@@ -13,15 +13,16 @@ import numpy as np
 
 from ..detector import Shape2D
 from ..errors import CorruptFileError, FormatError
-from . import falcon_container, falcon_stream
-from .falcon_container import COMPRESSION, HEIGHT, NUMBERS, WIDTH, Pages
+from . import falcon_stream, falcon_strips
+from .falcon_container import Pages
 from .falcon_stream import SPARE_WORDS, Code, Streams
+from .falcon_tags import COMPRESSION, EVENT_COMPRESSIONS, HEIGHT, NUMBERS, WIDTH
 
 #: Fault codes of a frame beside those of its page and of its stream.
 OTHER_KIND, TOO_SHORT = 8, 9
 FAULTS = {
-    falcon_container.NO_STRIPS: "its page does not say where its data are",
-    falcon_container.OUTSIDE_FILE: "its data lie beyond the end of the file",
+    falcon_strips.NO_STRIPS: "its page does not say where its data are",
+    falcon_strips.OUTSIDE_FILE: "its data lie beyond the end of the file",
     OTHER_KIND: "the shape or the code of its page is not that of the other frames",
     TOO_SHORT: "its data are too short for the pixels of a frame",
     **falcon_stream.FAULTS,
@@ -31,7 +32,7 @@ FAULTS = {
 Read = Callable[[np.ndarray], Streams]
 
 _MOST_PIXELS = 2**31 - 1
-_PROTOTYPE, _FIXED, _VARIABLE = falcon_container.EVENT_COMPRESSIONS
+_PROTOTYPE, _FIXED, _VARIABLE = EVENT_COMPRESSIONS
 _CODES = {_PROTOTYPE: Code(8, 2, 2), _FIXED: Code(7, 2, 2)}
 _SKIP_RANGE, _POSITION_RANGE = range(4, 15), range(1, 5)
 _DEFAULT_BITS = (7, 2, 2)
@@ -118,7 +119,7 @@ def find_frames(pages: Pages) -> tuple[Frames, bool]:
     CorruptFileError
         If the frames have an impossible shape or code.
     """
-    is_event = np.isin(pages.column(COMPRESSION), falcon_container.EVENT_COMPRESSIONS)
+    is_event = np.isin(pages.column(COMPRESSION), EVENT_COMPRESSIONS)
     if not is_event.any():
         raise FormatError(
             f"{pages.path} holds no electron events: its {len(pages.numbers)} pages have "
