@@ -111,8 +111,8 @@ class Knob {
     else if (this.reach >= this.control.reach && Math.abs(this.value) <= this.reach) this.center = 0;
     else if (!inside) this.center = this.value;
     const [low, high] = [this.center - this.reach, this.center + this.reach];
-    Object.assign(this.slider, { min: low, max: high, step: (2 * this.reach) / SLIDER_STEPS });
-    this.slider.value = this.value;
+    put(this.slider, { min: low, max: high, step: (2 * this.reach) / SLIDER_STEPS });
+    put(this.slider, { value: this.value });
   }
 
   setUnit(scale, unit) {
@@ -122,7 +122,7 @@ class Knob {
   }
 
   write() {
-    if (this.value !== undefined) this.text.value = shortNumber(this.value * this.scale, 6);
+    if (this.value !== undefined) put(this.text, { value: shortNumber(this.value * this.scale, 6) });
   }
 }
 

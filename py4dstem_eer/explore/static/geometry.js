@@ -13,6 +13,13 @@ function make(tag, props = {}, ...children) {
   return element;
 }
 
+// Set what differs: what is set again is laid out and painted again.
+function put(element, props) {
+  for (const [name, value] of Object.entries(props)) {
+    if (String(element[name]) !== String(value)) element[name] = value;
+  }
+}
+
 const SVG = "http://www.w3.org/2000/svg";
 
 function makeSvg(tag, attributes = {}, ...children) {
@@ -104,7 +111,7 @@ function segmented(label, choices, choose) {
     group.append(button);
   }
   const select = (chosen) => {
-    for (const [value, button] of buttons) button.setAttribute("aria-checked", String(value === chosen));
+    for (const [value, button] of buttons) put(button, { ariaChecked: value === chosen });
   };
   return { group, select };
 }

@@ -4,6 +4,7 @@ const SHORTEST = 420;
 const AROUND = 230;  // [px] of the window's height that the image leaves to the rest
 const PLOT_HEIGHT = 116;
 const FARTHEST_ZOOM = 64;
+const RAMP = Uint8Array.from({ length: 256 }, (_, i) => 255 - i);
 
 class ImageView {
   constructor(post) {
@@ -178,7 +179,8 @@ class ImageView {
     const { width, height } = this.source;
     const enlarged = (this.width * this.zoom * (window.devicePixelRatio || 1)) / width;
     context.imageSmoothingEnabled = enlarged < 2;
-    context.imageSmoothingQuality = "high";
+    // enlarged, "high" takes long and shows the same
+    context.imageSmoothingQuality = enlarged < 1 ? "high" : "low";
     context.drawImage(this.source, 0, 0, width, height, x, y, this.width * this.zoom, this.height * this.zoom);
     if (this.meta.fourier) this.drawAperture(context);
     if (this.line && !this.meta.fourier) this.drawLine(context);
@@ -238,20 +240,18 @@ class ImageView {
 
   drawBar() {
     if (!this.meta || !this.table) return;
-    this.bar.width = 1;
-    this.bar.height = 256;
-    const ramp = Uint8Array.from({ length: 256 }, (_, i) => 255 - i);
-    paintLevels(this.bar, ramp, [256, 1], this.table);
-    this.bar.style.height = `${this.height}px`;
+    paintLevels(this.bar, RAMP, [256, 1], this.table);
     const { low, high, unit } = this.meta;
-    const labels = ticks(low, high, 6).map((value) => {
-      const label = make("span", {}, shortNumber(value, 3));
-      label.style.top = `${high > low ? (1 - (value - low) / (high - low)) * this.height : 0}px`;
-      return label;
+    const values = ticks(low, high, 6);
+    while (this.barLabels.children.length > values.length) this.barLabels.lastChild.remove();
+    values.forEach((value, i) => {
+      const label = this.barLabels.children[i] ?? this.barLabels.appendChild(make("span"));
+      const top = high > low ? (1 - (value - low) / (high - low)) * this.height : 0;
+      put(label, { textContent: shortNumber(value, 3) });
+      put(label.style, { transform: `translateY(calc(${top.toFixed(1)}px - 50%))` });
     });
-    this.barLabels.replaceChildren(...labels);
-    this.barLabels.style.height = `${this.height}px`;
-    this.barUnit.textContent = unit === "1" ? "" : unit;
+    for (const { style } of [this.bar, this.barLabels]) put(style, { height: `${this.height}px` });
+    put(this.barUnit, { textContent: unit === "1" ? "" : unit });
   }
 
   // Values along the line, from the kernel.

@@ -1,6 +1,7 @@
 // The panel: three areas, and the link to the kernel.
 
 const PATIENCE = 3000;  // [ms] until the panel says that it is waiting
+const PAUSE = 150;  // [ms] without a new image, after which the facts tell of the last one
 const TAB_NAMES = { phase: "phase", amplitude: "amplitude", FFT: "FFT", DPC: "DPC" };
 let lastView = 0;
 
@@ -123,7 +124,7 @@ class Panel {
   post(kind, body) {
     if (kind === "complain") this.say(body.text);
     else this.link.post(kind, body);
-    this.root.dataset.busy = String(!this.link.settled);
+    put(this.root.dataset, { busy: !this.link.settled });
   }
 
   key(event) {
@@ -136,17 +137,16 @@ class Panel {
   }
 
   wait(is) {
-    this.root.dataset.waiting = String(is);
+    put(this.root.dataset, { waiting: is });
     if (is) this.say("", "waiting for the kernel: it is busy, or gone …");
     else if (this.message.dataset.waiting) this.say();
   }
 
   // A problem, or a quiet remark.
   say(problem = "", remark = "") {
-    this.message.textContent = problem || remark;
+    put(this.message, { textContent: problem || remark, title: problem || remark });
     this.message.classList.toggle("problem", Boolean(problem));
-    this.message.title = problem || remark;
-    this.message.dataset.waiting = remark.startsWith("waiting") ? "1" : "";
+    put(this.message.dataset, { waiting: remark.startsWith("waiting") ? "1" : "" });
   }
 
   async copy() {
@@ -170,7 +170,7 @@ class Panel {
     if (content.controls && (this.link.settled || content.fixed)) this.setState(content);
     if (arrays.image) this.draw(content, arrays);
     this.say(content.problem, content.said || (content.notes ?? []).join(" · "));
-    Object.assign(this.root.dataset, { state: content.problem ? "problem" : "ready", busy: String(!this.link.settled) });
+    put(this.root.dataset, { state: content.problem ? "problem" : "ready", busy: !this.link.settled });
     if (sent && arrays.image) this.measure(content, sent);
   }
 
@@ -202,6 +202,7 @@ class Panel {
     this.trotters.show(arrays.trotters, content.trotters);
     if (arrays.spectrum) this.trotters.showSpectrum(arrays.spectrum, content.spectrum, pixelTable(grays()));
     this.content = content;
+    if (this.trip !== undefined) this.tell();
   }
 
   // Time from the first movement in a message to pixels on the screen.
@@ -209,14 +210,18 @@ class Panel {
     requestAnimationFrame(() => setTimeout(() => {
       const now = performance.now();
       const times = sent.times.map((time) => now - time);
-      this.tell(content, now - sent.at);
-      const detail = { kind: sent.kind, times, sigma: content.sigma, trip: now - sent.at, drawing: now - sent.back,
+      this.trip = now - sent.at;
+      // while more comes, the facts change with the next image: every change has the page painted
+      clearTimeout(this.telling);
+      this.telling = setTimeout(() => this.tell(), PAUSE);
+      const detail = { kind: sent.kind, times, sigma: content.sigma, trip: this.trip, drawing: now - sent.back,
         reconstruction: content.milliseconds, kernel: content.answer_milliseconds };
       this.root.dispatchEvent(new CustomEvent("ssb-frame", { bubbles: true, detail }));
     }));
   }
 
-  tell(content, trip) {
+  tell() {
+    const { content, trip } = this;
     const { scan, step, energy, semiangle, per_pattern: perPattern, per_area: perArea } = this.fixed;
     const nm = (n) => ((scan[n] * step[n]) / 10).toPrecision(3);
     const facts = [
@@ -227,11 +232,18 @@ class Panel {
       ["beam", `${shortNumber(energy / 1e3)} keV, ${shortNumber(semiangle, 3)} mrad`, "energy and convergence semi-angle"],
       ["σ", `${shortNumber(content.sigma, 3)}${content.image.unit === "1" ? "" : ` ${content.image.unit}`}`, "standard deviation of the image"],
     ];
-    this.facts.replaceChildren(...facts.map(([name, value, title]) =>
-      make("span", { title, data: { fact: name } }, make("i", {}, name), value)));
+    if (!this.facts.children.length) {
+      this.facts.append(...facts.map(([name]) => make("span", { data: { fact: name } }, make("i", {}, name), "")));
+    }
+    facts.forEach(([, value, title], i) => {
+      const fact = this.facts.children[i];
+      put(fact, { title });
+      put(fact.lastChild, { data: value });
+    });
   }
 
   close() {
+    clearTimeout(this.telling);
     this.link.close();
     this.image.close();
   }

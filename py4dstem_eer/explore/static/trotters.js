@@ -74,13 +74,14 @@ class Trotters {
     this.meta = meta;
     this.cells.forEach((cell, i) => {
       this.paint(cell.canvas, levels, i, meta.side);
-      cell.caption.textContent = `${shortNumber(meta.spacing[i], 3)} Å · ${meta.flatness[i].toFixed(2)}`;
-      cell.caption.title = `spacing 1/|Q| and flatness |ΣG|/Σ|G|: 1 where all phases agree; frequency ${meta.frequencies[i]}`;
+      put(cell.caption, {
+        textContent: `${shortNumber(meta.spacing[i], 3)} Å · ${meta.flatness[i].toFixed(2)}`,
+        title: `spacing 1/|Q| and flatness |ΣG|/Σ|G|: 1 where all phases agree; frequency ${meta.frequencies[i]}`,
+      });
       if (moved) cell.circles.replaceChildren(...this.circles(meta, meta.q[i]));
     });
     const mean = meta.flatness.reduce((sum, value) => sum + value, 0) / n;
-    this.mean.textContent = `flatness ${mean.toFixed(3)}`;
-    this.mean.title = "mean of |ΣG|/Σ|G|: the larger, the better corrected";
+    put(this.mean, { textContent: `flatness ${mean.toFixed(3)}`, title: "mean of |ΣG|/Σ|G|: the larger, the better corrected" });
     if (moved) this.mark(this.slot);
   }
 
