@@ -17,7 +17,14 @@ from hypothesis import strategies as st
 
 import py4dstem_eer
 from py4dstem_eer.errors import CorruptFileError, EventWarning, FormatError, ParameterError
-from py4dstem_eer.readers import detect, merlin_files, merlin_frames, merlin_source, open_events
+from py4dstem_eer.readers import (
+    detect,
+    merlin,
+    merlin_files,
+    merlin_frames,
+    merlin_source,
+    open_events,
+)
 from py4dstem_eer.writers.stempy import write_stempy
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
@@ -397,6 +404,76 @@ def test_header_files_of_something_else(tmp_path):
     mib_files.write_hdr(tmp_path / "a.hdr", "many", 4)
     with pytest.raises(CorruptFileError, match=r"a\.hdr is damaged: .* is 'many'"):
         open_events(path)
+
+
+@pytest.mark.parametrize("hdr", [True, False])
+@pytest.mark.parametrize("opened", ["run.hdr", "run0.mib", "run2.mib"])
+def test_links_from_another_folder(tmp_path, hdr, opened):
+    """What belongs to a link is beside what it points to."""
+    (tmp_path / "data").mkdir()
+    (tmp_path / "links").mkdir()
+    truth, _ = mib_files.write_parts(tmp_path / "data", "run", [5, 3, 4], (3, 4), hdr=hdr)
+    if not hdr and opened == "run.hdr":
+        return
+    for name in (opened, "other" + Path(opened).suffix):
+        link = tmp_path / "links" / name
+        link.symlink_to(Path("../data") / opened)
+        assert detect(link) == "merlin"
+        options = {} if hdr else {"scan_shape": (3, 4)}
+        assert expect(link, truth, **options).metadata["n_files"] == 3
+
+
+def test_what_is_beside_a_link_comes_first(tmp_path):
+    """As DataLad has it: each file is a link to one of another name."""
+    (tmp_path / "store").mkdir()
+    (tmp_path / "links").mkdir()
+    truth, paths = mib_files.write_parts(tmp_path / "store", "key", [5, 3, 4], (3, 4))
+    for k, path in enumerate(paths):
+        (tmp_path / f"links/run{k}.mib").symlink_to(path)
+    (tmp_path / "links/run.hdr").symlink_to(tmp_path / "store/key.hdr")
+    images = mib_files.random_images(np.random.default_rng(5), 4, (64, 64), 1)
+    more = mib_files.frames(images, "R64", 1, "1x1", first=13)
+    (tmp_path / "store/key3.mib").write_bytes(b"".join(more))
+    for name in ("run.hdr", "run1.mib"):
+        assert expect(tmp_path / "links" / name, truth).metadata["n_files"] == 3
+    (tmp_path / "links/run.hdr").unlink()
+    (tmp_path / "store/key.hdr").unlink()
+    expect(tmp_path / "links/run1.mib", truth, scan_shape=(3, 4))
+
+
+def test_the_work_for_many_files_grows_as_their_number(tmp_path, monkeypatch):
+    mib_files.write_parts(tmp_path, "run", [1] * 120, (10, 12))
+    compared, encodings, heads = [], [], []
+    same, encoding_of = Path.__eq__, merlin_files.encoding_of
+    of_heads = merlin_frames.FrameReader.heads
+    monkeypatch.setattr(Path, "__eq__", lambda a, b: compared.append(1) or same(a, b))
+    monkeypatch.setattr(Path, "__hash__", lambda path: hash(str(path)))
+    monkeypatch.setattr(
+        merlin_files, "encoding_of", lambda h, p: encodings.append(1) or encoding_of(h, p)
+    )
+    monkeypatch.setattr(
+        merlin_frames.FrameReader, "heads", lambda *a: heads.append(1) or of_heads(*a)
+    )
+    for name in ("run.hdr", "run119.mib", "run0.mib"):
+        for found in (compared, encodings, heads):
+            found.clear()
+        open_events(tmp_path / name, mem="MEMMAP")
+        assert len(compared) <= 4 * 120
+        assert len(encodings) == 1
+        assert heads == []  # a header that was read when the file was found
+
+
+def test_info_says_of_a_file_what_opening_it_says(tmp_path):
+    path = tmp_path / "a.mib"
+    mib_files.write(path, (3, 4), hdr="nothing")
+    opened = open_events(path, scan_shape=(3, 4)).metadata
+    of_options = {"format", "frames_per_position", "keep_flyback"}
+    known = {name: value for name, value in opened.items() if name not in of_options}
+    assert known["bit_depth"] == 1
+    peeked = merlin.peek(path)
+    assert {name: peeked[name] for name in known} == known
+    path.write_bytes(path.read_bytes()[:-1])
+    assert merlin.peek(path)["frames"] == 11  # as errors="skip" reads it
 
 
 def test_copies_under_another_name(tmp_path):

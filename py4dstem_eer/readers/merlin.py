@@ -30,7 +30,8 @@ def recognises(path: Path) -> bool:
 
 def peek(path: Path) -> dict[str, Any]:
     """Return what can be said about an acquisition without options."""
-    acquisition = open_acquisition(path, skip=False)
+    # what is damaged was refused before, unless it is to be dropped
+    acquisition = open_acquisition(path, skip=True)
     rows, columns = acquisition.encoding.detector_shape
     return {
         "frames": acquisition.n_frames,

@@ -140,17 +140,37 @@ def open_acquisition(path: Path, skip: bool) -> Acquisition:
     CorruptFileError
         If the files do not fit together.
     """
-    companion_path, candidates = _candidates(path)
+    opened, companion_path, candidates = _found(path)
     companion = None if companion_path is None else read_companion(companion_path)
-    if path in candidates:
-        files = _joined(candidates, candidates.index(path), skip)
+    if opened in candidates:
+        files = _joined(candidates, candidates.index(opened), skip)
     else:
-        files = _lead_by(path, candidates, skip)
+        files = _lead_by(opened, candidates, skip)
     acquisition = Acquisition(path, companion, tuple(files))
     _check_companion(acquisition)
     if not skip:
         _check_complete(acquisition)
     return acquisition
+
+
+def _found(path: Path) -> tuple[Path, Path | None, list[Path]]:
+    """Return the file to begin with, the .hdr file, and all that may be of this acquisition.
+
+    Those of a link are beside it, or else beside what it points to.
+    """
+    companion, candidates = _candidates(path)
+    if not path.is_symlink() or (companion is not None and any(map(_has_bytes, candidates))):
+        return path, companion, candidates
+    target = path.resolve()
+    there, others = _candidates(target)
+    led = there is not None and any(map(_has_bytes, others))
+    if led or (companion is None and len(candidates) == 1 < len(others)):
+        return target, there, others
+    return path, companion, candidates
+
+
+def _has_bytes(path: Path) -> bool:
+    return path.stat().st_size > 0
 
 
 def _candidates(path: Path) -> tuple[Path | None, list[Path]]:
@@ -176,13 +196,15 @@ def _candidates(path: Path) -> tuple[Path | None, list[Path]]:
 
 def _named_after(folder: Path, stem: str, with_itself: bool) -> list[Path]:
     """Return the data files called like `stem` and a number, in the order of the numbers."""
-    pattern = re.compile(re.escape(stem) + r"(\d*)")
+    pattern = re.compile(re.escape(stem) + r"(\d*)" + re.escape(_SUFFIX), re.IGNORECASE)
+    names = os.listdir(folder)
+    companions = {name for name in names if name.lower().endswith(".hdr")}
     found = []
-    for name in os.listdir(folder):
-        match = pattern.fullmatch(Path(name).stem)
-        if match is None or Path(name).suffix.lower() != _SUFFIX:
+    for name in names:
+        match = pattern.fullmatch(name)
+        if match is None or not name.startswith(stem):
             continue
-        alone = bool(match[1]) and (folder / name).with_suffix(".hdr").exists()
+        alone = bool(match[1]) and f"{name[: -len(_SUFFIX)]}.hdr" in companions
         if not alone and (match[1] or with_itself):
             found.append((int(match[1] or -1), name))
     return [folder / name for _, name in sorted(found)]
@@ -190,30 +212,33 @@ def _named_after(folder: Path, stem: str, with_itself: bool) -> list[Path]:
 
 def _joined(candidates: list[Path], at: int, skip: bool) -> list[DataFile]:
     """Return the files of the acquisition that candidates[at] belongs to."""
-    files = [_read_file(candidates[at])]
+    opened = _read_file(candidates[at])
+    before: list[DataFile] = []  # from the last to the first
     for path in reversed(candidates[:at]):
-        before = _neighbour(path, skip)
-        if files[0].begins or (before and not _alike(before, files[0])):
+        file = _neighbour(path, opened, skip)
+        if (before or [opened])[-1].begins or (file and not _alike(file, opened)):
             break
-        files[:0] = [before] if before else []
+        before += [file] if file else []
+    after: list[DataFile] = []
     for path in candidates[at + 1 :]:
-        after = _neighbour(path, skip)
-        if after and (after.begins or not _alike(after, files[0])):
+        file = _neighbour(path, opened, skip)
+        if file and (file.begins or not _alike(file, opened)):
             break
-        files += [after] if after else []
-    return files
+        after += [file] if file else []
+    return [*reversed(before), opened, *after]
 
 
 def _lead_by(path: Path, candidates: list[Path], skip: bool) -> list[DataFile]:
     """Return the files that a .hdr file leads to."""
-    present = [candidate for candidate in candidates if candidate.stat().st_size]
+    present = list(filter(_has_bytes, candidates))
     if not present:
         raise FileNotFoundError(
             f"{path} belongs to {path.stem}{_SUFFIX}, or to {path.stem}0{_SUFFIX} and so on, and "
             "there is no such file with frames in its folder"
         )
     files = _joined(present, 0, skip)
-    beyond = [candidate for candidate in present[1:] if not _is_among(candidate, files)]
+    belonging = {file.path for file in files}
+    beyond = [candidate for candidate in present[1:] if candidate not in belonging]
     if beyond and files[0].path.stem != path.stem:
         raise CorruptFileError(
             f"{path} has several acquisitions beside it: one begins with {files[0].path.name}, "
@@ -222,33 +247,37 @@ def _lead_by(path: Path, candidates: list[Path], skip: bool) -> list[DataFile]:
     return files
 
 
-def _is_among(path: Path, files: list[DataFile]) -> bool:
-    return any(file.path == path for file in files)
-
-
 def _alike(a: DataFile, b: DataFile) -> bool:
     return a.header.geometry == b.header.geometry and a.frame_bytes == b.frame_bytes
 
 
-def _neighbour(path: Path, skip: bool) -> DataFile | None:
+def _neighbour(path: Path, opened: DataFile, skip: bool) -> DataFile | None:
     """Return a file of the same name but for its number, or None if there is nothing in it."""
-    if path.stat().st_size == 0:
+    if not _has_bytes(path):
         return None
     try:
-        return _read_file(path)
+        return _read_file(path, opened)
     except EventError:
         if skip:
             return None
         raise
 
 
-def _read_file(path: Path) -> DataFile:
+def _read_file(path: Path, like: DataFile | None = None) -> DataFile:
+    """Return a file of frames; those encoded as in `like` share its description."""
     stamp = stamp_of(path)
     with path.open("rb") as file:
         header = read_frame_header(file, 0, path)
-    encoding = encoding_of(header, path)
+    if like is not None and _same_kind(header, like.header):
+        encoding = like.encoding
+    else:
+        encoding = encoding_of(header, path)
     n_frames, rest = divmod(path.stat().st_size, header.n_bytes + encoding.frame_bytes)
     return DataFile(path, header, encoding, n_frames, rest, stamp)
+
+
+def _same_kind(a: FrameHeader, b: FrameHeader) -> bool:
+    return a.geometry == b.geometry and a.fields[-1] == b.fields[-1]
 
 
 def _check_companion(acquisition: Acquisition) -> None:

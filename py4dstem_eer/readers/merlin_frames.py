@@ -209,7 +209,9 @@ def check_ends(acquisition: Acquisition) -> None:
         Naming the first frame with a wrong header, in any file.
     """
     decoder = Decoder(acquisition)
-    ends = np.cumsum([file.n_frames for file in acquisition.files]) - 1
+    lengths = np.array([file.n_frames for file in acquisition.files])
+    # the only frame of a file is its first, whose header was compared when the file was found
+    ends = np.cumsum(lengths)[lengths > 1] - 1
     with FrameReader(acquisition) as reader:
         # one after the other, as a head is good until the next one is read
         found = [int(decoder.numbers(*reader.heads(end, end + 1))[0]) for end in ends.tolist()]
