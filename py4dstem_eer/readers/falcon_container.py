@@ -107,9 +107,9 @@ def read_pages(path: Path) -> Pages:
             if chain.n_pages % PAGES_PER_BATCH == 0:
                 strips.end_batch()
         strips.end_batch()
-    pages = Pages(
-        path, file_bytes, np.concatenate(numbers), *strips.tables(), chain.cut, first_tags
-    )
+    joined = np.concatenate(numbers)
+    numbers.clear()  # there may be a million pages
+    pages = Pages(path, file_bytes, joined, *strips.tables(), chain.cut, first_tags)
     _check(pages)
     return pages
 
