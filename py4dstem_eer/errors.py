@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 
 class EventError(ValueError):
     """Base of all errors that py4dstem_eer raises on wrong input."""
@@ -12,7 +15,19 @@ class ParameterError(EventError):
 
 
 class MissingOptionError(ParameterError):
-    """The file does not say something that only the user knows; the message names the option."""
+    """The file does not say something that only the user knows; the message names the option.
+
+    Parameters
+    ----------
+    message : str
+    needed : mapping, optional
+        Options that are needed together, with the values that the file suggests, or ``...``:
+        `info` proposes to type them.
+    """
+
+    def __init__(self, message: str = "", needed: Mapping[str, Any] | None = None) -> None:
+        super().__init__(message)
+        self.needed: dict[str, Any] = dict(needed or {})
 
 
 class CalibrationError(EventError):

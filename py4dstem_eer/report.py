@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-import re
+import math
 import shlex
+import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
 
 import numpy as np
 
-from .command_options import as_typed
-from .errors import FormatError, MissingOptionError
+from . import next_steps
+from .detector import Shape2D
+from .errors import EventError, EventWarning, FormatError, MissingOptionError
 from .event_lists import index_dtype
-from .memory import GIB
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
-from .readers.protocol import Sample, about
+from .readers.protocol import Sample
 from .streams import StreamedEventStore
-from .summary import Electrons, count_electrons, histogram
+from .summary import Electrons, InOneColumn, count_electrons, histogram, in_bytes
 
 _LONGEST_VALUE = 120
 _ANGSTROM_PER_UNIT = {"A": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10}
@@ -54,18 +55,39 @@ def describe(file: Path, **options: Any) -> str:
     if sample is not None:
         return _as_text([*head, *_estimated(file, name, sample, options)])
     try:
-        opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
+        events = _opened(file, name, options)
     except MissingOptionError as error:
         return _as_text([*head, *_without_options(file, name, error, options)])
-    events = cast(StreamedEventStore, opened)
-    electrons = count_electrons(events, file.stat().st_size)
-    return _as_text(
-        [
-            *head,
-            *_described(events, electrons, name),
-            ("next", _next(file, name, events.metadata, options)),
-        ]
-    )
+    finer = _in_one_column(file, name, events, options)
+    electrons = count_electrons(events, file.stat().st_size, finer)
+    rx, ry, _, _ = events.shape
+    scan = ("scan", f"{rx} x {ry} positions (rows x columns)")
+    step = next_steps.reconstruct(file, name, events.metadata, options)
+    return _as_text([*head, *_described(events, electrons, name, scan), ("next", step)])
+
+
+def _opened(file: Path, name: str, options: Mapping[str, Any]) -> StreamedEventStore:
+    opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
+    return cast(StreamedEventStore, opened)
+
+
+def _in_one_column(
+    file: Path, name: str, events: StreamedEventStore, options: Mapping[str, Any]
+) -> InOneColumn | None:
+    """Return what opens the patterns of a file again as rows of one, where it is frames alone."""
+    whole = options.get("keep_flyback", True) and options.get("errors", "raise") == "raise"
+    if not whole or "scan_shape" not in load_reader(name).USES:
+        return None
+
+    def reopened() -> StreamedEventStore | None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore", EventWarning)  # they were said when it was opened
+                return _opened(file, name, {**options, "scan_shape": (events.n_patterns, 1)})
+        except EventError:  # its scan is not free, so that whole rows must do
+            return None
+
+    return reopened
 
 
 def _sampled(file: Path, name: str, options: Mapping[str, Any]) -> Sample | None:
@@ -93,58 +115,77 @@ def format_of(file: Path, name: str | None = None) -> str:
     existing_file(file)
     found = name if name not in (None, ANY_FORMAT) else detect(file)
     if found is None:
+        quoted = shlex.quote(str(file))
         raise FormatError(
             f"{file} is no electron-event file; name its --format if it is one. If py4DSTEM opens "
-            f"it: py4dstem-eer convert {_quoted(file)} OUT.h5 makes events of dense patterns"
+            f"it: py4dstem-eer convert {quoted} OUT.h5 makes events of dense patterns"
         )
     return found
 
 
-def _described(events: StreamedEventStore, electrons: Electrons, name: str) -> Iterator[Line]:
-    rx, ry, qx, qy = events.shape
+def _described(
+    events: StreamedEventStore, electrons: Electrons, name: str, scan: Line, each: str = "pattern"
+) -> Iterator[Line]:
+    qx, qy = events.detector_shape
     metadata = dict(events.metadata)
     # events in an EMD file bring along what their first file said
     own = metadata.pop("format", name) == name
     version = metadata.pop("version", None)
     yield "format", name if version is None or not own else f"{name}, version {version}"
-    yield "scan", f"{rx} x {ry} positions (rows x columns)"
-    yield "detector", f"{qx} x {qy} pixels (rows x columns)"
-    yield from _counted(events, electrons)
-    yield from _dose(electrons, metadata)
-    dense = rx * ry * qx * qy * events.count_dtype.itemsize / GIB
-    yield "dense", f"{dense:.3g} GiB as {events.count_dtype}"
-    if electrons.total is not None:
-        n_bytes = index_dtype(qx * qy).itemsize * electrons.total + 8 * events.n_patterns
-        yield "sparse", f"about {n_bytes / GIB:.3g} GiB"
+    yield scan
+    yield "detector", _pixels((qx, qy))
+    yield from _counted(events, electrons, each)
+    known = len(electrons.per_pattern) > 0
+    yield from _dose(electrons.per_pattern.mean() if known else None, metadata, each)
+    yield from _memory((events.n_patterns, qx * qy), events.count_dtype, electrons.total)
     yield from _flattened(metadata)
 
 
-def _counted(events: StreamedEventStore, electrons: Electrons) -> Iterator[Line]:
+def _pixels(shape: Shape2D) -> str:
+    return f"{shape[0]} x {shape[1]} pixels (rows x columns)"
+
+
+def _counted(events: StreamedEventStore, electrons: Electrons, each: str) -> Iterator[Line]:
     looked_at = electrons.per_pattern
     if len(looked_at) == 0:
         yield "electrons", "unknown: only reading tells, and a scan row is too large for a glance"
         return
     about = "" if electrons.exact else "about "
-    yield "electrons", f"{about}{electrons.total:,}; {looked_at.mean():.1f} per pattern"
+    yield "electrons", f"{about}{electrons.total:,}; {looked_at.mean():.1f} per {each}"
     missing = events.missing_patterns()
     empty = f"{np.count_nonzero(looked_at == 0):,} empty"
-    if missing is not None:
+    if missing is not None and each == "pattern":
         empty += f", {missing:,} of them without a frame" if missing else ", each has its frame"
     part = f"{events.n_patterns:,}"
     if len(looked_at) < events.n_patterns:
         part = f"{len(looked_at):,} of {part} looked at"
-    yield "patterns", f"{part}; {empty}"
-    yield "electrons per pattern", histogram(looked_at)
+    yield f"{each}s", f"{part}; {empty}"
+    yield f"electrons per {each}", histogram(looked_at)
 
 
-def _dose(electrons: Electrons, metadata: Mapping[str, Any]) -> Iterator[Line]:
+def _dose(mean: float | None, metadata: Mapping[str, Any], each: str) -> Iterator[Line]:
     """Say how many electrons fall on an area of the specimen, if the scan step is known."""
+    if mean is None:
+        return
     step, units = metadata.get("scan_step", metadata.get("R_pixel_size", (None, None)))
-    if step is None or units not in _ANGSTROM_PER_UNIT or len(electrons.per_pattern) == 0:
+    if step is None or units not in _ANGSTROM_PER_UNIT:
+        yield "dose", f"{mean:.4g} electrons per {each}; electrons/Å² need the scan step"
         return
     rows, columns = np.broadcast_to(np.array(step, float) * _ANGSTROM_PER_UNIT[units], 2)
-    dose = electrons.per_pattern.mean() / (rows * columns)
-    yield "dose", f"{dose:,.4g} electrons/Å² (scan step {rows:.4g} Å)"
+    yield "dose", f"{mean / (rows * columns):,.4g} electrons/Å² (scan step {rows:.4g} Å)"
+
+
+def _memory(
+    shape: tuple[int | None, int], dtype: np.dtype, electrons: int | None
+) -> Iterator[Line]:
+    """Say what (patterns, pixels) take in memory, dense and as events."""
+    n_patterns, n_pixels = shape
+    if n_patterns is not None:
+        yield "dense", f"{in_bytes(n_patterns * n_pixels * dtype.itemsize)} as {dtype}"
+    if electrons is not None:
+        n_bytes = index_dtype(n_pixels).itemsize * electrons + 8 * (n_patterns or 0)
+        more = "" if n_patterns is not None else ", and 8 B for every position"
+        yield "sparse", f"about {in_bytes(n_bytes)}{more}"
 
 
 def _estimated(file: Path, name: str, sample: Sample, options: Mapping[str, Any]) -> Iterator[Line]:
@@ -153,65 +194,86 @@ def _estimated(file: Path, name: str, sample: Sample, options: Mapping[str, Any]
         "looked at",
         f"{100 * sample.part:.2g} % of the file, evenly spread; the rest is estimated",
     )
-    looked_at = sample.per_pattern
-    if len(looked_at):
-        mean = float(looked_at.mean())
-        total = (
-            ""
-            if sample.n_patterns is None
-            else f"{about(mean * sample.n_patterns, int(looked_at.sum()))}; "
-        )
-        yield "electrons", f"{total}about {mean:.1f} per pattern"
-        empty = np.count_nonzero(looked_at == 0)
-        yield "patterns", f"{len(looked_at):,} looked at; {empty:,} empty"
-        yield "electrons per pattern", histogram(looked_at)
+    if sample.doubt:
+        yield "doubtful", sample.doubt
+    shape = sample.scan_shape
+    about = "" if "scan_shape" in options else "about "
+    scan = "unknown" if shape is None else f"{about}{shape[0]} x {shape[1]} positions"
+    yield "scan", scan if shape is None else f"{scan} (rows x columns)"
+    if sample.detector_shape is not None:
+        yield "detector", f"{_pixels(sample.detector_shape)}, as far as seen"
+    yield from _guessed(sample)
     yield from _flattened(sample.facts)
     if sample.missing is not None:
-        yield from _asked_for(file, sample.missing, options)
+        yield "missing", sample.missing
+        yield "next", next_steps.info_again(file, sample.missing, options)
+    elif sample.doubt:
+        yield "next", next_steps.other_shape(file, options)
     else:
-        yield "next", _next(file, name, sample.facts, options)
+        yield "next", next_steps.reconstruct(file, name, sample.facts, options)
+
+
+def _guessed(sample: Sample) -> Iterator[Line]:
+    """Say what the electrons seen tell of all."""
+    looked_at, total = sample.per_pattern, sample.n_electrons
+    mean = float(looked_at.mean()) if len(looked_at) else None
+    words = [] if total is None else [f"about {total:,}"]
+    words += [] if mean is None else [f"about {mean:.1f} per pattern"]
+    yield "electrons", "; ".join(words) or "unknown: no whole line lies in what was looked at"
+    n_patterns = None if sample.scan_shape is None else math.prod(sample.scan_shape)
+    if mean is not None:
+        # by the clock, the pieces may last longer than the scan
+        of = "" if n_patterns is None or n_patterns < len(looked_at) else f" of {n_patterns:,}"
+        empty = np.count_nonzero(looked_at == 0)
+        yield "patterns", f"{len(looked_at):,}{of} looked at; {empty:,} empty"
+        yield "electrons per pattern", histogram(looked_at)
+    yield from _dose(mean, sample.facts, "pattern")
+    if n_patterns is None:
+        yield "dense", "unknown without the scan shape"
+    if sample.detector_shape is not None and sample.count_dtype is not None:
+        n_pixels = math.prod(sample.detector_shape)
+        yield from _memory((n_patterns, n_pixels), sample.count_dtype, total)
 
 
 def _without_options(
     file: Path, name: str, error: MissingOptionError, options: Mapping[str, Any]
 ) -> Iterator[Line]:
-    yield "format", name
+    """Say what the file tells by itself, and of frames without a scan, one after another."""
     peek = getattr(load_reader(name), "peek", None)
-    if peek is not None:
-        yield from _flattened({k: v for k, v in peek(file).items() if k != "format"})
-    yield from _asked_for(file, error, options)
-
-
-def _asked_for(file: Path, error: MissingOptionError, options: Mapping[str, Any]) -> Iterator[Line]:
+    facts = {} if peek is None else {k: v for k, v in peek(file).items() if k != "format"}
+    n_positions, step = 0, next_steps.info_again(file, error, options)
+    if "frames" in facts and "scan_shape" not in options:
+        n_positions, rest = _positions(int(facts["frames"]), options)
+        step = (None if rest else next_steps.guess(file, n_positions, options)) or step
+    if n_positions > 0:
+        yield from _as_frames(file, name, (n_positions, rest), options)
+    else:
+        yield "format", name
+        yield from _flattened(facts)
     yield "missing", error
-    command = ["py4dstem-eer info", _quoted(file), *_typed(options)]
-    named = dict.fromkeys(re.findall(r"(\w+)=", str(error)))
-    wanted = [n for n in named if n in ReaderOptions.__dataclass_fields__ and n not in options]
-    if wanted:  # the first is the one; others are hints
-        values = ("ROWS", "COLUMNS") if wanted[0] == "scan_shape" else "VALUE"
-        command.append(as_typed(wanted[0], values))
-    yield "next", " ".join(command)
+    yield "next", step
 
 
-def _next(file: Path, name: str, known: Mapping[str, Any], options: Mapping[str, Any]) -> str:
-    """Return a command for what the file does not say itself."""
-    words = ["py4dstem-eer ssb", _quoted(file), *_typed(options), "--semiangle-cutoff 25"]
-    if "energy" not in known:
-        words.append("--energy 80e3")
-    if not {"scan_step", "R_pixel_size"} & set(known):
-        words.append("--force-scan-sampling 0.3")
-    hint = "with your values"
-    if "keep_flyback" in load_reader(name).USES and "keep_flyback" not in options:
-        hint += "; --no-flyback drops the last scan column"
-    return f"{' '.join(words)}   ({hint})"
+def _positions(n_frames: int, options: Mapping[str, Any]) -> tuple[int, int]:
+    """Return how many scan positions frames give, and how many frames are left then."""
+    return divmod(n_frames - options.get("skip_frames", 0), options.get("frames_per_position") or 1)
 
 
-def _typed(options: Mapping[str, Any]) -> list[str]:
-    return [as_typed(name, value) for name, value in options.items() if name != "mem"]
-
-
-def _quoted(file: Path) -> str:
-    return shlex.quote(str(file))
+def _as_frames(
+    file: Path, name: str, positions: tuple[int, int], options: Mapping[str, Any]
+) -> Iterator[Line]:
+    """Describe frames as a scan of one column."""
+    n_positions, rest = positions
+    each = "frame" if options.get("frames_per_position", 1) == 1 else "position"
+    scan = ("scan", f"unknown; {n_positions} {each}s")
+    settings = {k: v for k, v in options.items() if k != "keep_flyback"}
+    settings |= {
+        "scan_shape": (n_positions, 1),
+        "skip_frames": options.get("skip_frames", 0) + rest,
+    }
+    events = _opened(file, name, settings)
+    electrons = count_electrons(events, file.stat().st_size)
+    yield from _described(events, electrons, name, scan, each)
 
 
 def _flattened(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[Line]:

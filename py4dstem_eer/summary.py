@@ -1,8 +1,9 @@
-"""How many electrons the patterns of a file have: by its tables, or by a glance at some rows."""
+"""How many electrons the patterns of a file have: by its tables, or by a glance at some of it."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 import numpy as np
@@ -10,15 +11,22 @@ import numpy as np
 from .event_lists import electrons_per_pattern
 from .streams import StreamedEventStore
 
-# a glance takes about this long [s], and reads no larger scan row [bytes of the file]
-_GLANCE = 0.3
-_LARGEST_ROW = 2**28
-# steps of this part of the scan spread any number of rows evenly
+# files up to so many bytes are read whole, whatever time the first read takes to load kernels
+_SMALL = 2**23
+# a glance at a larger one takes about this long after its first read [s]; it reads a few MB at each
+# of some places, altogether about so many bytes of the file, and no larger scan row
+_GLANCE = 0.2
+_READ_BYTES, _MOST_BYTES, _LARGEST_ROW = 2**22, 2**26, 2**28
+# steps of this part of the scan spread any number of places evenly
 _GOLDEN = 0.6180339887498949
 
 _BINS = 8
 _BAR_WIDTH = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
+_UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
+
+#: Opens the same patterns, in the same order, as a scan of one column, or None if that cannot be.
+InOneColumn = Callable[[], StreamedEventStore | None]
 
 
 @dataclass(frozen=True)
@@ -40,7 +48,9 @@ class Electrons:
     exact: bool
 
 
-def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
+def count_electrons(
+    events: StreamedEventStore, file_bytes: int, in_one_column: InOneColumn | None = None
+) -> Electrons:
     """Return what can be said in a moment.
 
     Parameters
@@ -49,6 +59,8 @@ def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
     file_bytes : int
         Size of the file, which tells how long it takes to read a scan row; where events lie in
         several files, those count.
+    in_one_column : callable, optional
+        Where scan rows are large, fewer patterns are read at once by it.
     """
     all_bytes = events.file_bytes()
     file_bytes = file_bytes if all_bytes is None else all_bytes
@@ -56,7 +68,7 @@ def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
     if known is not None:
         return Electrons(known, int(known.sum()), exact=True)
     per_row = events.events_per_row()
-    looked_at = _glance(events, file_bytes)
+    looked_at = _looked_at(events, file_bytes, in_one_column)
     if per_row is not None:
         return Electrons(looked_at, int(per_row.sum()), exact=True)
     if len(looked_at) == 0:
@@ -65,18 +77,40 @@ def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
     return Electrons(looked_at, total, exact=len(looked_at) == events.n_patterns)
 
 
+def _looked_at(
+    events: StreamedEventStore, file_bytes: int, in_one_column: InOneColumn | None
+) -> np.ndarray:
+    """Return the electrons of all patterns of a small file, or of some spread over the scan."""
+    rows = events.scan_shape[0]
+    if rows == 0 or file_bytes <= _SMALL:
+        return _read(events, 0, rows)
+    if in_one_column is not None and file_bytes / rows > _READ_BYTES:
+        events = in_one_column() or events
+    if file_bytes / events.scan_shape[0] > _LARGEST_ROW:
+        return np.zeros(0, np.int64)
+    return _glance(events, file_bytes)
+
+
 def _glance(events: StreamedEventStore, file_bytes: int) -> np.ndarray:
     """Return the electrons of the patterns of some scan rows, spread over the scan."""
-    rows, found = events.scan_shape[0], [np.zeros(0, np.int64)]
-    if rows == 0 or file_bytes / rows > _LARGEST_ROW:
-        return found[0]
-    end = time.perf_counter() + _GLANCE
-    for row in np.argsort(np.arange(rows) * _GOLDEN % 1).tolist():
-        block = events.read_rows(row, row + 1)
-        found.append(electrons_per_pattern(block.indptr, block.counts))
+    rows, found, end = events.scan_shape[0], [], float("inf")
+    step = min(max(1, _READ_BYTES * rows // file_bytes), rows)
+    places = range(0, rows, step)
+    most = max(1, _MOST_BYTES * rows // (file_bytes * step))
+    for place in np.argsort(np.arange(len(places)) * _GOLDEN % 1)[:most].tolist():
+        start = places[place]
+        found.append(_read(events, start, min(start + step, rows)))
+        # the first read may load kernels, which says nothing about how long others take
+        end = min(end, time.perf_counter() + _GLANCE)
         if time.perf_counter() > end:
             break
     return np.concatenate(found)
+
+
+def _read(events: StreamedEventStore, start: int, stop: int) -> np.ndarray:
+    """Return the electrons of the patterns of scan rows start to stop."""
+    block = events.read_rows(start, stop)
+    return electrons_per_pattern(block.indptr, block.counts)
 
 
 def histogram(values: np.ndarray) -> str:
@@ -97,6 +131,16 @@ def histogram(values: np.ndarray) -> str:
         label = f"{first:>{digits},}" if width == 1 else f"{first:>{digits},} - {last:>{digits},}"
         lines.append(f"    {label} {_bar(count / most)} {count:,}")
     return "\n".join(lines)
+
+
+def in_bytes(n_bytes: float) -> str:
+    """Return an amount of memory in a unit that suits it."""
+    steps = 0
+    # 1023.5 would be said as 1024
+    while n_bytes >= 1023.5 and steps < len(_UNITS) - 1:
+        n_bytes, steps = n_bytes / 1024, steps + 1
+    number = f"{n_bytes:,.0f}" if n_bytes >= 100 or steps == 0 else f"{n_bytes:.3g}"
+    return f"{number} {_UNITS[steps]}"
 
 
 def _bar(part: float) -> str:

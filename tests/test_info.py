@@ -12,6 +12,7 @@ import numpy as np
 import py4DSTEM
 import pytest
 import stempy_files
+import tpx3_files
 from click.testing import CliRunner
 from format_examples import EXAMPLES
 from hypothesis import given, settings
@@ -19,6 +20,7 @@ from hypothesis import strategies as st
 
 from py4dstem_eer import EventStore, SparseDataCube, open_events, summary
 from py4dstem_eer.cli import main
+from py4dstem_eer.command_options import as_typed
 from py4dstem_eer.errors import MissingOptionError
 from py4dstem_eer.readers import FORMATS
 from py4dstem_eer.readers.emd import EmdSource
@@ -136,6 +138,9 @@ def test_emd_without_reading_events(tmp_path, monkeypatch):
 def test_emd_with_counts_is_counted_and_looked_at(tmp_path, monkeypatch):
     data = np.random.default_rng(0).poisson(0.4, (7, 5, 8, 9))
     make_emd(tmp_path / "cube.h5", data)
+    assert value(info(tmp_path / "cube.h5"), "patterns").startswith("35;")
+    monkeypatch.setattr(summary, "_SMALL", 0)
+    monkeypatch.setattr(summary, "_READ_BYTES", 1)
     monkeypatch.setattr(summary, "_GLANCE", -1.0)  # one row
     text = info(tmp_path / "cube.h5")
     assert value(text, "electrons").startswith(f"{data.sum():,};")
@@ -176,18 +181,81 @@ class Untold:
 
 def test_a_glance_reads_some_rows_and_estimates_the_rest(monkeypatch):
     data = np.random.default_rng(0).poisson(0.4, (9, 4, 5, 6))
+    monkeypatch.setattr(summary, "_SMALL", 0)
+    monkeypatch.setattr(summary, "_READ_BYTES", 1)
     source = Untold(data)
-    everything = count_electrons(StreamedEventStore(source), 1)
+    everything = count_electrons(StreamedEventStore(source), 9)
     assert everything.exact
     assert everything.total == data.sum()
     assert sorted(source.rows) == [(n, n + 1) for n in range(9)]
     early = [row for row, _ in source.rows[:3]]
     assert max(early) - min(early) >= 4  # spread over the scan
     monkeypatch.setattr(summary, "_GLANCE", -1.0)
-    part = count_electrons(StreamedEventStore(Untold(data)), 1)
+    part = count_electrons(StreamedEventStore(Untold(data)), 9)
     np.testing.assert_array_equal(part.per_pattern, data[0].sum(axis=(1, 2)))
     assert not part.exact
     assert part.total == round(data[0].sum() * 9)
+
+
+def test_the_clock_of_a_glance_starts_after_the_first_read(monkeypatch):
+    """However long that takes to load kernels; then bytes limit it, too."""
+    data = np.ones((40, 2, 3, 4), int)
+    source, now = Untold(data), [0.0]
+    read = source.read_rows
+
+    def slow_at_first(start, stop):
+        now[0] += 0.01 if source.rows else 100.0
+        return read(start, stop)
+
+    source.read_rows = slow_at_first
+    monkeypatch.setattr(summary, "_SMALL", 0)
+    monkeypatch.setattr(summary, "_READ_BYTES", 1)
+    monkeypatch.setattr(summary.time, "perf_counter", lambda: now[0])
+    count_electrons(StreamedEventStore(source), 40)
+    assert 20 <= len(source.rows) <= 22  # 0.2 s at 0.01 s each
+    monkeypatch.setattr(summary, "_MOST_BYTES", 5)
+    source.rows.clear()
+    count_electrons(StreamedEventStore(source), 40)
+    assert len(source.rows) == 5
+
+
+def test_small_files_are_read_whole_whatever_the_clock_says(monkeypatch):
+    monkeypatch.setattr(summary, "_GLANCE", -1.0)
+    source = Untold(np.random.default_rng(0).poisson(0.4, (9, 4, 5, 6)))
+    everything = count_electrons(StreamedEventStore(source), 2**23)
+    assert (everything.exact, everything.total) == (True, source.data.sum())
+    assert source.rows == [(0, 9)]
+    assert not count_electrons(StreamedEventStore(source), 2**23 + 1).exact
+
+
+def test_large_rows_are_read_in_parts(tmp_path, monkeypatch):
+    mib_files.write_parts(tmp_path, "scan", (12, 12), (4, 6))  # 5376 bytes for a row
+    monkeypatch.setattr(summary, "_SMALL", 0)
+    monkeypatch.setattr(summary, "_READ_BYTES", 2000)
+    monkeypatch.setattr(summary, "_GLANCE", -1.0)
+    text = info(tmp_path / "scan.hdr")
+    looked_at, total = map(int, re.match(r"(\d+) of (\d+)", value(text, "patterns")).groups())
+    assert (looked_at < 6, total) == (True, 24)
+    assert value(text, "scan").startswith("4 x 6")
+    assert value(info(tmp_path / "scan.hdr", "--no-flyback"), "patterns").startswith("5 of 20")
+
+
+@pytest.mark.parametrize(
+    ("n_bytes", "text"),
+    [
+        (0, "0 B"),
+        (1023, "1,023 B"),
+        (1024, "1 KiB"),
+        (1536, "1.5 KiB"),
+        (143881, "141 KiB"),
+        (1048575, "1 MiB"),
+        (2**30 * 130, "130 GiB"),
+        (2**41, "2 TiB"),
+        (2**51, "2,048 TiB"),
+    ],
+)
+def test_memory_is_said_in_a_unit_that_suits_it(n_bytes, text):
+    assert summary.in_bytes(n_bytes) == text
 
 
 def test_rows_too_large_for_a_glance_are_not_read():
@@ -200,6 +268,7 @@ def test_rows_too_large_for_a_glance_are_not_read():
 
 def test_the_size_of_an_acquisition_is_that_of_all_its_files(tmp_path, monkeypatch):
     data, _ = mib_files.write_parts(tmp_path, "scan", (12, 12), (4, 6))  # 5376 bytes for a row
+    monkeypatch.setattr(summary, "_SMALL", 0)
     monkeypatch.setattr(summary, "_LARGEST_ROW", 4000)
     for name in ("scan.hdr", "scan1.mib"):
         assert value(info(tmp_path / name), "electrons").startswith("unknown")
@@ -229,8 +298,14 @@ def test_what_is_missing_is_named_with_what_is_known(tmp_path):
     with pytest.raises(MissingOptionError):
         open_events(path)
     text = info(path, "--superres", "1")
-    assert value(text, "format") == "falcon"
-    assert int(value(text, "frames")) == 35
+    assert value(text, "format") == "falcon, version 65001"
+    assert value(text, "scan") == "unknown; 35 frames"
+    assert value(text, "frames").startswith("35;")
+    n_events = open_events(path, scan_shape=(5, 7)).n_events
+    assert value(text, "electrons") == f"{n_events:,}; {n_events / 35:.1f} per frame"
+    assert value(text, "electrons per frame").startswith("from ")
+    assert value(text, "dose").startswith(f"{n_events / 35:.4g} electrons per frame")
+    assert {"dense", "sparse"} <= {line.split(":")[0] for line in text.splitlines()}
     assert re.fullmatch(r"\d+ x \d+ pixels \(rows x columns\)", value(text, "detector"))
     assert "scan_shape=(rows, columns)" in value(text, "missing")
     command = f"py4dstem-eer info {path} --superres 1 --scan-shape ROWS COLUMNS"
@@ -266,7 +341,81 @@ def test_of_several_missing_options_the_next_is_asked_for(tmp_path):
     path, _ = EXAMPLES["tpx3"](tmp_path, marks=False)
     text = info(path)
     assert int(value(text, "hits")) > 0
-    assert value(text, "next") == f"py4dstem-eer info {path} --scan-shape ROWS COLUMNS"
+    command = f"py4dstem-eer info {path} --scan-shape ROWS COLUMNS --dwell-time VALUE"
+    assert value(text, "next") == command
     text = info(path, "--scan-shape", 5, 7)
     command = f"py4dstem-eer info {path} --scan-shape 5 7 --dwell-time VALUE"
     assert value(text, "next") == command
+
+
+@pytest.mark.parametrize("name", ["falcon", "merlin"])
+def test_frames_without_a_scan_are_described_one_by_one(tmp_path, name):
+    path, _ = EXAMPLES[name](tmp_path)
+    path.with_suffix(".hdr").unlink(missing_ok=True)
+    events = open_events(path, scan_shape=(35, 1))
+    data = np.array([int(events.pattern(p, 0).sum()) for p in range(35)])
+    text = info(path)
+    assert value(text, "electrons") == f"{data.sum():,}; {data.mean():.1f} per frame"
+    assert value(text, "frames") == f"35; {np.count_nonzero(data == 0)} empty"
+    shape = tuple(map(int, re.match(r"(\d+) x (\d+)", value(text, "detector")).groups()))
+    assert value(text, "dense").startswith(summary.in_bytes(35 * shape[0] * shape[1]))
+    pairs = data[1:].reshape(-1, 2).sum(axis=1)
+    text = info(path, "--frames-per-position", 2, "--no-flyback")
+    assert value(text, "electrons") == f"{pairs.sum():,}; {pairs.mean():.1f} per position"
+    assert value(text, "next").endswith("--scan-shape ROWS COLUMNS")
+
+
+@pytest.mark.parametrize(
+    ("options", "proposed"),
+    [
+        ({"skip_frames": 10}, "--scan-shape 5 5"),  # 25
+        ({"skip_frames": 5}, "--scan-shape 5 6 --no-flyback"),  # 30
+        ({"skip_frames": 5, "keep_flyback": False}, "--no-flyback --scan-shape 5 6"),
+        ({"skip_frames": 17, "frames_per_position": 2}, "--scan-shape 3 3"),
+        ({"skip_frames": 16, "frames_per_position": 2}, "--scan-shape ROWS COLUMNS"),
+        ({"skip_frames": 34}, "--scan-shape ROWS COLUMNS"),
+        ({"skip_frames": 35}, "--scan-shape ROWS COLUMNS"),
+    ],
+)
+def test_a_scan_shape_is_guessed(tmp_path, options, proposed):
+    path, _ = EXAMPLES["falcon"](tmp_path)
+    command, _, hint = value(info(path, *as_options(options)), "next").partition("   (")
+    assert proposed in command
+    assert ("a guess" in hint) == ("ROWS" not in proposed)
+    if hint:
+        assert "electrons" in info(*shlex.split(command)[2:])
+
+
+def as_options(options):
+    return " ".join(as_typed(*option) for option in options.items()).split()
+
+
+def test_no_flyback_is_proposed_where_there_may_be_one(tmp_path):
+    path, _ = EXAMPLES["stempy"](tmp_path)
+    assert "--no-flyback" in value(info(path), "next")
+    for keep, name in ((True, "all.emd"), (False, "cut.emd")):
+        cube = SparseDataCube(open_events(path, keep_flyback=keep))
+        cube.export(tmp_path / name)
+        assert ("--no-flyback" in value(info(tmp_path / name), "next")) == keep
+    dense = EventStore.from_dense(np.ones((2, 3, 4, 5), int), {"converted_from": "dm"})
+    SparseDataCube(dense).export(tmp_path / "dense.emd")
+    assert "--no-flyback" not in value(info(tmp_path / "dense.emd"), "next")
+
+
+def test_line_marks_of_another_signal(tmp_path):
+    """The command that comes next is one that goes further, with both edges."""
+    scan = tpx3_files.Scan((5, 7), per_line=20, seed=9)
+    hits = scan.packets(marks=False)
+    path = tmp_path / "events.tpx3"
+    marked = sorted(hits + scan.marks("tdc2_rise", "tdc2_fall"))
+    path.write_bytes(tpx3_files.stream([packet[1:] for packet in marked]))
+    command = f"py4dstem-eer info {path} --line-start tdc2_rise --line-end tdc2_fall"
+    assert value(info(path), "next") == command
+    assert value(info(path, "--line-start", "tdc1_fall"), "next") == command
+    text = info(path, "--line-start", "tdc2_rise", "--scan-shape", 5, 7)  # the end follows
+    assert value(text, "electrons").startswith(f"{sum(scan.truth().values())};")
+    for errors in ("raise", "skip"):
+        options = ("--line-start", "tdc2_rise", "--line-end", "tdc1_fall", "--errors", errors)
+        text = info(path, *options, "--scan-shape", 5, 7)
+        assert "has no edges of tdc1_fall, but 5 of tdc2_rise, 5 of tdc2_fall" in text
+        assert "--line-start tdc2_rise --line-end tdc2_fall" in value(text, "next")

@@ -26,7 +26,7 @@ ROOMS = (
     ("bridge",),
     ("explore",),
     ("registration",),
-    ("bench", "command_options", "demo", "report", "workflow"),
+    ("bench", "command_options", "demo", "next_steps", "report", "workflow"),
     ("cli", "__init__"),
 )
 LEVEL = {room: level for level, rooms in enumerate(ROOMS) for room in rooms}

@@ -19,7 +19,13 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from tpx3_files import Scan, as_counter, edge, header, hit, stream
 
-from py4dstem_eer.errors import CorruptFileError, EventWarning, FormatError, ParameterError
+from py4dstem_eer.errors import (
+    CorruptFileError,
+    EventWarning,
+    FormatError,
+    MissingOptionError,
+    ParameterError,
+)
 from py4dstem_eer.readers import detect, open_events, tpx3, tpx3_index, tpx3_source, tpx3_time
 from py4dstem_eer.readers.options import ReaderOptions
 
@@ -213,6 +219,32 @@ def test_other_marks(write, marks):
     path = write(plain(sorted(hits + scan.marks(*marks) + others)))
     store = open_events(path, scan_shape=(4, 3), line_start=marks[0], line_end=marks[1])
     assert as_counter(store) == scan.truth()
+
+
+def test_the_end_is_the_other_edge_of_the_start(write):
+    scan = Scan((4, 3), per_line=40)
+    for start, end in ("tdc2_rise", "tdc2_fall"), ("tdc1_fall", "tdc1_rise"):
+        path = write(plain(sorted(scan.packets(marks=False) + scan.marks(start, end))))
+        assert as_counter(open_events(path, scan_shape=(4, 3), line_start=start)) == scan.truth()
+
+
+@pytest.mark.parametrize("errors", ["raise", "skip"])
+@pytest.mark.parametrize(
+    ("marks", "proposed"),
+    [
+        ({"line_start": "tdc2_rise", "line_end": "tdc1_fall"}, ("tdc1_rise", "tdc1_fall")),
+        ({"line_start": "tdc1_rise", "line_end": "tdc2_fall"}, ("tdc1_rise", "tdc1_fall")),
+    ],
+)
+def test_an_edge_that_never_occurs_is_no_damage(write, marks, proposed, errors):
+    path = write(plain(Scan((4, 3), per_line=40).packets()))
+    with pytest.raises(MissingOptionError, match="but 4 of tdc1_rise, 4 of tdc1_fall") as raised:
+        open_events(path, scan_shape=(4, 3), errors=errors, **marks)
+    assert tuple(raised.value.needed.values()) == proposed
+    starts = write(lines((600, RISE), (1800, RISE), hits=[700]))
+    with pytest.raises(MissingOptionError, match="has no edges of tdc1_fall, but 2 of") as raised:
+        open_events(starts, scan_shape=(2, 3), errors=errors)
+    assert raised.value.needed == {"line_start": RISE, "line_end": None}
 
 
 def test_lines_marked_at_their_start_only(write):

@@ -46,7 +46,9 @@ def test_patterns_of_whole_lines(large):
     assert found <= rows
     assert 3 * (10 - 2) <= found.total() <= ROWS / 2
     assert sample.part == pytest.approx(0.5, abs=0.01)
-    assert sample.n_patterns == ROWS * COLUMNS
+    assert (sample.scan_shape, sample.detector_shape) == ((ROWS, COLUMNS), (256, 256))
+    assert sample.n_electrons == pytest.approx(truth.sum(), rel=0.05)
+    assert sample.doubt == ""
     assert sample.missing is None
 
 
@@ -75,16 +77,20 @@ def test_the_text_says_what_is_estimated(large):
     text = describe(large, scan_shape=(ROWS, COLUMNS))
     assert re.search(r"looked at: +50 % of the file", text)
     assert re.search(r"electrons: +about [\d,]+; about [\d.]+ per pattern", text)
-    assert re.search(r"patterns: +\d+ looked at; \d+ empty", text)
+    assert re.search(r"patterns: +\d+ of 300 looked at; \d+ empty", text)
     assert "next:" in text
     assert not re.search(r"hits: +\d", text)
+    assert re.search(r"scan: +60 x 5 positions", text)
+    assert re.search(r"detector: +256 x 256 pixels", text)
+    assert re.search(r"dense: +18.8 MiB as uint8", text)
+    assert re.search(r"sparse: +about \d\d\.\d KiB", text)
     lines = describe(large, scan_shape=(ROWS, COLUMNS), line_end=None, keep_flyback=False)
-    assert re.search(r"patterns: +\d+ looked at", lines)
+    assert re.search(r"patterns: +\d+ of 240 looked at", lines)
 
 
 def test_what_is_missing_is_asked_for(large):
     text = describe(large)
-    assert re.search(r"missing: +judged by a piece of the file: .* scan_shape=", text)
+    assert re.search(r"missing: +judged by pieces of the file: .* scan_shape=", text)
     assert "info" in text.splitlines()[-1]
     assert "--scan-shape ROWS COLUMNS" in text.splitlines()[-1]
     other = describe(large, line_start="tdc2_rise", line_end="tdc2_fall", scan_shape=(60, 5))
@@ -97,11 +103,65 @@ def test_no_marks_and_no_hits(large):
     large.write_bytes(stream([(1, hit(16 * k, 1, 2)) for k in range(20_000)]))
     text = describe(large, line_start=None, scan_shape=(4, 5), dwell_time=1e-6)
     assert "none seen" in text
-    assert "per pattern" not in text
+    assert re.search(r"electrons: +about 800; about 40.0 per pattern", text)  # 25 ns apart
+    assert "positions" in text
     large.write_bytes(stream([(1, edge(600 * k, "tdc1_rise")) for k in range(20_000)]))
     text = describe(large, scan_shape=(20_000, 5), line_end=None)
     assert re.search(r"hits per second: +unknown", text)
     assert re.search(r"electrons: +about 0; about 0.0 per pattern", text)
+
+
+def number(text, name):
+    return int(
+        re.search(rf"^{name}: +(?:at most )?about ([\d,]+)", text, re.MULTILINE)[1].replace(",", "")
+    )
+
+
+def test_a_scan_shape_that_does_not_fit(large):
+    for shape, doubtful in (((60, 5), False), ((90, 5), True), ((40, 5), True)):
+        text = describe(large, scan_shape=shape)
+        assert (f"but about {number(text, 'lines')} lines are marked" in text) == doubtful
+        assert number(text, "lines") == pytest.approx(60, abs=2)
+        assert number(text, "electrons") <= number(text, "hits")
+        assert ("--scan-shape ROWS COLUMNS" in text.splitlines()[-1]) == doubtful
+    assert "doubtful" not in describe(large, scan_shape=(50, 5), skip_frames=10)
+
+
+def test_no_more_electrons_than_hits(large):
+    """Lines last 70 % of their period; the first of them are said to be the whole scan."""
+    text = describe(large, scan_shape=(61, 5), line_end=None)
+    assert number(text, "electrons") <= number(text, "hits")
+
+
+def test_columns_that_are_unknown(large):
+    text = describe(large)
+    assert re.search(r"scan: +unknown", text)
+    assert number(text, "electrons") == pytest.approx(per_pattern(large).sum(), rel=0.05)
+    assert re.search(r"sparse: +about .* and 8 B for every position", text)
+    text = describe(large, dwell_time=250e-9)
+    assert re.search(r"scan: +about (59|60|61) x 5 positions", text)
+
+
+def test_a_scan_by_the_clock(large):
+    period = (COLUMNS * 960 + 2000) / 3.84e9
+    timed = {"line_start": None, "dwell_time": period}
+    text = describe(large, scan_shape=(10, 6), **timed)
+    assert number(text, "electrons") == pytest.approx(12_000, rel=0.03)
+    assert re.search(r"about 2\d\d\.\d per pattern", text) or "about 19" in text
+    assert "doubtful" not in text
+    assert "as uint" in re.search(r"dense: .*", text)[0]
+    text = describe(large, scan_shape=(10, 9), **timed)
+    assert re.search(r"doubtful: +.* ends after .* s, but the hits of the file end after", text)
+    assert number(text, "electrons") <= number(text, "hits")
+
+
+def test_the_chips_of_all_pieces_make_the_detector(tmp_path, large):
+    scan = Scan((ROWS, COLUMNS), (0, 1, 2, 3), per_line=200)
+    large.write_bytes(stream([packet[1:] for packet in scan.packets()], longest=50))
+    options = {"scan_shape": (ROWS, COLUMNS)}
+    assert sampled(large, **options).detector_shape == (512, 512)
+    clusters = sampled(large, **options, cluster_radius=1, superres=1)
+    assert clusters.detector_shape == (1024, 1024)
 
 
 def test_a_small_file_is_looked_through(large, monkeypatch):

@@ -24,6 +24,7 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from ..detector import Shape2D
 from ..errors import MissingOptionError
 from ..streams import EventSource
 from .options import ReaderOptions
@@ -41,8 +42,15 @@ class Sample:
         As in the metadata of a source; estimates say that they are.
     per_pattern : (n,) int64
         Electrons of the patterns that lie whole in that part.
-    n_patterns : int, optional
-        Of the whole file, if that is known.
+    scan_shape : (int, int), optional
+        Rows and columns of the scan, if the options say it, or the file does.
+    detector_shape : (int, int), optional
+    count_dtype : dtype, optional
+        Of dense patterns, as in a source.
+    n_electrons : int, optional
+        In all patterns of the file, estimated.
+    doubt : str
+        Why the options seem not to fit the file, if they do not.
     missing : MissingOptionError, optional
         What only the user knows.
     """
@@ -50,14 +58,23 @@ class Sample:
     part: float
     facts: Mapping[str, Any]
     per_pattern: np.ndarray
-    n_patterns: int | None = None
+    scan_shape: Shape2D | None = None
+    detector_shape: Shape2D | None = None
+    count_dtype: np.dtype | None = None
+    n_electrons: int | None = None
+    doubt: str = ""
     missing: MissingOptionError | None = None
 
 
-def about(number: float, seen: int) -> str:
+def rounded(number: float, seen: int) -> int:
     """Return a number estimated from so many that were seen, with the digits that these give."""
     digits = min(3, len(str(math.isqrt(seen))))
-    return f"about {float(f'{number:.{digits}g}'):,.0f}"
+    return round(float(f"{number:.{digits}g}"))
+
+
+def about(number: float, seen: int) -> str:
+    """Return a number estimated from so many that were seen, in words."""
+    return f"about {rounded(number, seen):,}"
 
 
 class Reader(Protocol):

@@ -98,7 +98,7 @@ def plan(index: Index, options: ReaderOptions) -> Schedule:
     CorruptFileError
         If a line has no start or no end, unless errors="skip".
     """
-    if options.line_start is None or not _has_lines(index, options):
+    if options.line_start is None or not has_lines(index, options):
         return _by_clock(index, options)
     if options.scan_start is not None:
         raise ParameterError(
@@ -108,19 +108,37 @@ def plan(index: Index, options: ReaderOptions) -> Schedule:
     return _by_lines(index, find_lines(index, options), options)
 
 
-def _has_lines(index: Index, options: ReaderOptions) -> bool:
-    """Return whether the file marks lines; raise if that is doubtful."""
+def has_lines(index: Index, options: ReaderOptions) -> bool:
+    """Return whether the file marks lines.
+
+    Raises
+    ------
+    MissingOptionError
+        If it has clock edges, but not those of the options.
+    """
     wanted = [mark for mark in (options.line_start, options.line_end) if mark is not None]
-    if any(len(index.edges[mark]) for mark in wanted):
+    found = {mark: len(times) for mark, times in index.edges.items() if len(times)}
+    absent = [mark for mark in wanted if mark not in found]
+    if not absent:
         return True
-    others = {mark: len(times) for mark, times in index.edges.items() if len(times)}
-    if others:
-        found = ", ".join(f"{n} of {mark}" for mark, n in others.items())
+    if found:
+        seen = ", ".join(f"{n} of {mark}" for mark, n in found.items())
         raise MissingOptionError(
-            f"{index.path} has no edges of {' or '.join(wanted)}, but {found}; say which begin and "
-            "end a scan line, line_start= and line_end=, or line_start=None to go by the clock"
+            f"{index.path} has no edges of {' or '.join(absent)}, but {seen}; say which begin and "
+            "end a scan line, line_start= and line_end= (None where lines are marked at their "
+            "start only), or line_start=None to go by the clock",
+            _likely_marks(found),
         )
     return False
+
+
+def _likely_marks(found: dict[str, int]) -> dict[str, str | None]:
+    """Return the edges that may begin and end scan lines, of those found with their numbers."""
+    start = max(found, key=lambda mark: (found[mark], mark.endswith("rise")))
+    signal = start.split("_")[0]
+    if {f"{signal}_rise", f"{signal}_fall"} <= set(found):
+        return {"line_start": f"{signal}_rise", "line_end": f"{signal}_fall"}
+    return {"line_start": start, "line_end": None}
 
 
 def _ticks(seconds: float) -> Fraction:
@@ -146,7 +164,8 @@ def _by_clock(index: Index, options: ReaderOptions) -> Schedule:
         raise MissingOptionError(
             f"{index.path} has no line marks to go by; give scan_shape=(rows, columns) and "
             "dwell_time=seconds, and scan_start=seconds if the scan starts later than the shutter "
-            "opens (or the first hit comes)"
+            "opens (or the first hit comes)",
+            dict.fromkeys(("scan_shape", "dwell_time"), ...),
         )
     n_positions = shape[0] * shape[1]
     dwell = _dwell(options, options.skip_frames + n_positions)
@@ -216,7 +235,8 @@ def _columns(index: Index, lines: Lines, options: ReaderOptions) -> int:
     if options.dwell_time is None:
         raise MissingOptionError(
             f"{index.path} does not say into how many positions its {len(lines.starts)} lines of "
-            f"{_seconds(lines.length)} s divide; give scan_shape=(rows, columns), or dwell_time="
+            f"{_seconds(lines.length)} s divide; give scan_shape=(rows, columns), or dwell_time=",
+            {"scan_shape": ...},
         )
     columns = max(1, round(lines.length / _dwell(options, 1)))
     n_positions = len(lines.starts) * columns
