@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
+import signal
+import sys
+import threading
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, TextIO
 
@@ -16,6 +20,8 @@ from .optics import POLAR_ALIASES, POLAR_SYMBOLS
 from .writers import TARGETS
 
 _PATH = click.Path(path_type=Path)
+#: Shells report a program that a signal ended by this, plus the signal's number.
+_SIGNALLED = 128
 
 
 def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
@@ -24,13 +30,28 @@ def _clear_errors(command: Callable[..., None]) -> Callable[..., None]:
     @functools.wraps(command)
     def wrapped(*arguments: Any, **options: Any) -> None:
         try:
-            with warnings.catch_warnings():
+            with _ended_as_by_ctrl_c(), warnings.catch_warnings():
                 warnings.showwarning = _show_warning
                 command(*arguments, **options)
         except (EventError, ImportError, OSError) as error:
             raise click.ClickException(str(error)) from error
 
     return wrapped
+
+
+@contextlib.contextmanager
+def _ended_as_by_ctrl_c() -> Iterator[None]:
+    """Let a request to terminate unwind the command, so that no unfinished file stays behind."""
+    at_first = signal.getsignal(signal.SIGTERM)
+    in_main = threading.current_thread() is threading.main_thread()
+    if not in_main or at_first is not signal.SIG_DFL:
+        yield
+        return
+    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(_SIGNALLED + number))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, at_first)
 
 
 def _show_warning(

@@ -17,6 +17,7 @@ from .errors import EventError, EventWarning, FormatError, MissingOptionError
 from .event_lists import index_dtype
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
+from .readers.packed import packing_hint
 from .readers.protocol import Sample
 from .streams import StreamedEventStore
 from .summary import Electrons, InOneColumn, count_electrons, histogram, in_bytes
@@ -115,6 +116,9 @@ def format_of(file: Path, name: str | None = None) -> str:
     existing_file(file)
     found = name if name not in (None, ANY_FORMAT) else detect(file)
     if found is None:
+        hint = packing_hint(file)
+        if hint:
+            raise FormatError(f"{file} is no electron-event file that can be read{hint}")
         quoted = shlex.quote(str(file))
         raise FormatError(
             f"{file} is no electron-event file; name its --format if it is one. If py4DSTEM opens "

@@ -20,6 +20,7 @@ from ..event_lists import count_dtype
 from ..events import EventStore
 from ..readers.frame_order import without_flyback
 from ..readers.options import ReaderOptions
+from ..readers.packed import packing_hint
 from ..shapes import parse_shape
 from ..streams import StreamedEventStore
 from .calibration import copied
@@ -147,11 +148,11 @@ def _opened(
         reader = _READERS.get(kind, _mapped)
         found = reader(path, kind, scan_shape, dict(options))
         return _described(found, path, _BESIDE.get(kind, ())), kind
-    except (EventError, ImportError, OSError, MemoryError):
+    except (EventError, ImportError, FileNotFoundError, PermissionError, MemoryError):
         raise
     except Exception as error:  # py4DSTEM raises no more special ones
         may_want = kind in _TOLD_THE_SCAN and scan_shape is None
-        hint = "; it may want scan_shape=(rows, columns)" if may_want else ""
+        hint = "; it may want scan_shape=(rows, columns)" if may_want else packing_hint(path)
         raise FormatError(
             f"{path} is no electron-event file, and py4DSTEM cannot open it either: {error}{hint}"
         ) from error

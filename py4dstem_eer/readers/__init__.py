@@ -13,6 +13,7 @@ from ..errors import FormatError, ParameterError
 from ..events import EventStore
 from ..streams import StreamedEventStore, loaded
 from .options import ReaderOptions
+from .packed import packing_hint
 from .plugins import load_plugin, plugin_names, plugin_recognises, usable_plugins
 from .protocol import Reader
 
@@ -160,6 +161,9 @@ def existing_file(path: str | os.PathLike[str]) -> Path:
 def _detected(path: Path) -> str:
     name = detect(path)
     if name is None:
+        hint = packing_hint(path)
+        if hint:
+            raise FormatError(f"{path} is no electron-event file that can be read{hint}")
         with path.open("rb") as file:
             start = file.read(16)
         raise FormatError(

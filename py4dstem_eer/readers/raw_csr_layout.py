@@ -15,6 +15,8 @@ from .raw_csr_sidecar import Sidecar
 # a scan of which most is missing: more positions than these take are refused
 _FREE_POSITIONS = 2**20
 _POSITIONS_PER_FRAME = 16
+# nor does the user mean a scan that lacks more frames than this
+_MOST_MISSING = 2**28
 
 
 @dataclass(frozen=True)
@@ -56,7 +58,7 @@ def lay_out(sidecar: Sidecar, arrays: Arrays, options: ReaderOptions) -> Layout:
     Raises
     ------
     ParameterError
-        If the options leave nothing.
+        If the options leave nothing, or make a scan of which next to nothing is there.
     CorruptFileError
         If frames were cut off, or there are next to none for a scan of that size.
     """
@@ -96,4 +98,10 @@ def _check_incomplete(
         raise CorruptFileError(
             f"{sidecar.path} promises a scan of {sidecar.scan_shape}, its arrays have "
             f"{arrays.n_frames} frames; give scan_shape=(rows, columns) if that is meant"
+        )
+    if wanted > _MOST_MISSING + arrays.n_frames:
+        raise ParameterError(
+            f"{sidecar.path}: a scan of {options.scan_shape} with "
+            f"{options.frames_per_position or 1} frames per position takes {wanted} frames, and "
+            f"the arrays have {arrays.n_frames}; give scan_shape=(rows, columns) that fits"
         )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import os
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -144,7 +145,19 @@ def _array_file(table: Mapping[str, Any], name: str, path: Path) -> ArrayFile:
             f"{path} has {name}_dtype = {_short(text)}; expected the NumPy name of a type of "
             f"{kinds}"
         )
-    return ArrayFile(name, path.parent / file, dtype)
+    return ArrayFile(name, _beside(path, file), dtype)
+
+
+def _beside(path: Path, file: str) -> Path:
+    """Return where a file is that the one at `path` names: if that is a link, beside its target.
+
+    What lies beside the link itself comes first.
+    """
+    here = path.parent / file
+    if not path.is_symlink() or os.path.lexists(here):
+        return here
+    there = path.resolve().parent / file
+    return there if os.path.lexists(there) else here
 
 
 def _dtype(text: Any) -> np.dtype | None:
