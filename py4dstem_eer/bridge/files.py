@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import os
 import shutil
+import traceback
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,7 +17,7 @@ from py4DSTEM.io.read import read as _read_emd
 from py4DSTEM.io.save import save as _save_emd
 
 from ..detector import bin_map
-from ..errors import ParameterError
+from ..errors import CorruptFileError, EventError, ParameterError
 from ..progress import shown
 from ..readers import ANY_FORMAT, detect, format_names, open_events
 from ..readers.emd import check_whole
@@ -79,8 +81,32 @@ def _import_own(filepath: Any, mem: str, keep_flyback: bool = True, **options: A
     """Open the one cube of an EMD file with its calibration and its results."""
     # refuses what is no file of ours and options that mean nothing, and reads no event
     open_events(filepath, "emd", mem="MEMMAP", keep_flyback=keep_flyback, **options)
-    cube = _only_cube(read(filepath, mem=mem), filepath)
+    with _damage_named(filepath):
+        found = read(filepath, mem=mem)
+    cube = _only_cube(found, filepath)
+    if cube.calibration is None:  # py4DSTEM only warns, and no method would work
+        raise CorruptFileError(f"{filepath} has events, but the calibration of their tree is lost")
     return cube if keep_flyback else cube.crop_R((0, cube.R_Nx, 0, cube.R_Ny - 1))
+
+
+@contextlib.contextmanager
+def _damage_named(filepath: Any) -> Iterator[None]:
+    """Turn whatever a damaged tree makes emdfile, py4DSTEM and h5py raise into a CorruptFileError.
+
+    They know no special errors for it. What is raised by this package's own code goes through.
+    """
+    try:
+        yield
+    except (EventError, FileNotFoundError, PermissionError, MemoryError):
+        raise
+    except Exception as error:
+        raised_in = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
+        if raised_in.f_globals.get("__name__", "").startswith(f"{__package__.split('.')[0]}."):
+            raise
+        said = " ".join(str(error).split())
+        raise CorruptFileError(
+            f"{filepath} has events, but its EMD tree is damaged: {type(error).__name__}: {said}"
+        ) from error
 
 
 def read(

@@ -13,7 +13,7 @@ from .. import event_layout as layout
 from ..errors import CorruptFileError, EventError, FormatError
 from ..event_lists import count_dtype, electrons_per_pattern, index_dtype, smallest_counts
 from ..events import EventStore
-from .hdf5 import DAMAGE, check_storage, opened
+from .hdf5 import DAMAGE, check_storage, opened, plain
 from .hdf5_superblock import stored_end, superblock_position
 from .options import ReaderOptions
 
@@ -45,18 +45,18 @@ def open_source(path: Path, options: ReaderOptions) -> EmdSource:
         if name is None:
             raise FormatError(f"{path} has no node with electron events")
         source = group_source(path, file[name], options.keep_flyback)
-        source.metadata = {**source.metadata, **_pixel_sizes(file[name.split("/")[1]])}
+        source.metadata = {**source.metadata, **_pixel_sizes(file[name.split("/")[1]], path)}
         return source
 
 
-def _pixel_sizes(root: Any) -> dict[str, Any]:
+def _pixel_sizes(root: Any, path: Path) -> dict[str, Any]:
     """Return the calibration of a tree as metadata."""
     found: dict[str, Any] = {}
     calibration = root.get(f"{_BUNDLE}/calibration")
-    with _damage_named(f"{root.file.filename}:{root.name}"):
+    with _damage_named(f"{path}:{root.name}"):
         for space in ("R", "Q") if hasattr(calibration, "keys") else ():
             size, units = (calibration.get(f"{space}_pixel_{what}") for what in ("size", "units"))
-            text = "pixels" if size is None or units is None else units.asstr()[()]
+            text = "pixels" if size is None or units is None else str(plain(units[()]))
             if text != "pixels":
                 found[f"{space}_pixel_size"] = (float(size[()]), text)
     return found
