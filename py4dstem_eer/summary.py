@@ -16,7 +16,8 @@ _SMALL = 2**23
 # a glance at a larger one takes about this long after its first read [s]; it reads a few MB at each
 # of some places, altogether about so many bytes of the file, and no larger scan row
 _GLANCE = 0.2
-_READ_BYTES, _MOST_BYTES, _LARGEST_ROW = 2**22, 2**26, 2**28
+_READ_BYTES, _MOST_BYTES, _LARGEST_ROW = 2**22, 2**25, 2**28
+_READS_PER_ROW = 4  # from which on it pays to open a file again, to read parts of rows
 # steps of this part of the scan spread any number of places evenly
 _GOLDEN = 0.6180339887498949
 
@@ -84,7 +85,7 @@ def _looked_at(
     rows = events.scan_shape[0]
     if rows == 0 or file_bytes <= _SMALL:
         return _read(events, 0, rows)
-    if in_one_column is not None and file_bytes / rows > _READ_BYTES:
+    if in_one_column is not None and file_bytes / rows > _READS_PER_ROW * _READ_BYTES:
         events = in_one_column() or events
     if file_bytes / events.scan_shape[0] > _LARGEST_ROW:
         return np.zeros(0, np.int64)

@@ -231,7 +231,7 @@ def test_small_files_are_read_whole_whatever_the_clock_says(monkeypatch):
 def test_large_rows_are_read_in_parts(tmp_path, monkeypatch):
     mib_files.write_parts(tmp_path, "scan", (12, 12), (4, 6))  # 5376 bytes for a row
     monkeypatch.setattr(summary, "_SMALL", 0)
-    monkeypatch.setattr(summary, "_READ_BYTES", 2000)
+    monkeypatch.setattr(summary, "_READ_BYTES", 1000)
     monkeypatch.setattr(summary, "_GLANCE", -1.0)
     text = info(tmp_path / "scan.hdr")
     looked_at, total = map(int, re.match(r"(\d+) of (\d+)", value(text, "patterns")).groups())
