@@ -6,7 +6,8 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import numpy as np
 
-from .detector import PixelMap, Shape2D, binned_shape
+from .detector import DROPPED, PixelMap, Shape2D, binned_shape
+from .event_lists import count_dtype
 from .events import EventStore
 
 if TYPE_CHECKING:
@@ -31,6 +32,12 @@ def most_events_per_row(source: Source) -> np.ndarray:
         if per_row is not None:
             return per_row
     return np.full(source.scan_shape[0], _UNKNOWN)
+
+
+def _sum_dtype(source: Source, n: int) -> np.dtype:
+    """Return the smallest dtype that holds the sum of any n pixels of a source."""
+    largest = n * int(np.iinfo(source.count_dtype).max)
+    return count_dtype(min(largest, int(np.iinfo(np.uint32).max)))
 
 
 class Derived:
@@ -64,8 +71,8 @@ class Mapped(Derived):
         super().__init__(source)
         self.pixel_map = pixel_map
         self.detector_shape = pixel_map.target_shape
-        if not pixel_map.keeps_order:  # binned pixels collect counts of many pixels
-            self.count_dtype = np.dtype(np.uint32)
+        kept = pixel_map.lut[pixel_map.lut != DROPPED]
+        self.count_dtype = _sum_dtype(source, int(np.bincount(kept, minlength=1).max()))
 
     @property
     def nbytes(self) -> int:
@@ -175,8 +182,7 @@ class BinnedScan(Derived):
         super().__init__(source)
         self.scan_shape = binned_shape(source.scan_shape, factor, "scan")
         self.factor = int(factor)
-        if self.factor > 1:
-            self.count_dtype = np.dtype(np.uint32)
+        self.count_dtype = _sum_dtype(source, self.factor**2)
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""

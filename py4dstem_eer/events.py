@@ -249,9 +249,16 @@ class EventStore:
             (len(rows), len(columns)), self.detector_shape, *lists, self.metadata, trusted=True
         )
 
-    def pattern(self, rx: int, ry: int) -> np.ndarray:
-        """Return one dense diffraction pattern, (Qx, Qy), as a new writable array."""
-        dense = np.zeros(self.detector_shape, self.count_dtype)
+    def pattern(self, rx: int, ry: int, dtype: Any = None) -> np.ndarray:
+        """Return one dense diffraction pattern, (Qx, Qy), as a new writable array.
+
+        Parameters
+        ----------
+        rx, ry : int
+        dtype : dtype, optional
+            Default: `count_dtype`.
+        """
+        dense = np.zeros(self.detector_shape, dtype or self.count_dtype)
         row = as_slice(rx, self.scan_shape[0]).start
         column = as_slice(ry, self.scan_shape[1]).start
         p = row * self.scan_shape[1] + column

@@ -199,10 +199,10 @@ class StreamedEventStore(EventStore):
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
         return self._derived(Selection(self._source, rows, columns))
 
-    def pattern(self, rx: int, ry: int) -> np.ndarray:
+    def pattern(self, rx: int, ry: int, dtype: Any = None) -> np.ndarray:
         """Return one dense diffraction pattern; reads one scan row."""
         row = parse_scan_slices(rx, self.scan_shape)[0].start
-        return self.read_rows(row, row + 1).pattern(0, ry).astype(self.count_dtype, copy=False)
+        return self.read_rows(row, row + 1).pattern(0, ry, dtype or self.count_dtype)
 
     def mapped(self, pixel_map: PixelMap) -> EventStore:
         """Return the events on another detector, mapped as they are read."""

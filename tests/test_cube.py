@@ -208,6 +208,20 @@ def test_a_datacube_passes_on_name_and_a_copy_of_its_calibration():
     assert sparse.calibration.get_R_pixel_size() == 2
 
 
+@pytest.mark.parametrize("dtype", [np.uint8, np.uint16, np.uint32, np.int16, np.float32, bool])
+def test_patterns_keep_an_unsigned_dtype(dtype):
+    data = np.random.default_rng(5).poisson(1, (3, 4, 6, 5)).astype(dtype)
+    kept = dtype if np.dtype(dtype).kind == "u" else np.uint16
+    cube = SparseDataCube.from_dense(DataCube(data))
+    other = SparseDataCube.from_dense(np.zeros((3, 4, 6, 5), np.uint8))
+    other.data = data
+    for each in (cube, SparseDataCube.from_dense(data), cube.copy(), other):
+        assert each.data.dtype == each.data[1, 2].dtype == kept
+    for change in (lambda: cube.bin_Q(2), lambda: cube.bin_R(2), lambda: cube.crop_Q((0, 2, 0, 2))):
+        change()
+        assert cube.data.dtype == kept
+
+
 @pytest.mark.parametrize("dtype", [np.float32, np.uint16, np.int64, "complex64"])
 def test_to_dense_takes_a_dtype(cubes, dtype):
     back = cubes[0].to_dense(dtype)

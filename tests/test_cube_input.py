@@ -215,6 +215,16 @@ def test_origins_as_tutorials_measure_them():
         np.testing.assert_allclose(ours, theirs, rtol=1e-9, atol=1e-9)
 
 
+def test_squares_of_patterns_do_not_overflow():
+    """The masked search squares patterns in their own dtype; events alone would do with bytes."""
+    mask = np.hypot(*(np.indices((26, 24)) - 12)) > 2
+    data = np.minimum(9 * disks().astype(np.uint16), 255)
+    wanted = get_origin_friedel(DataCube(data), mask=mask)
+    for dense in (data, data.astype(np.int64), data.astype(np.float32)):
+        found = get_origin_friedel(SparseDataCube.from_dense(dense), mask=mask)
+        np.testing.assert_allclose(found, wanted, atol=1e-6)
+
+
 def test_polar_cubes():
     results = []
     for cube in (SparseDataCube.from_dense(disks()), DataCube(disks())):

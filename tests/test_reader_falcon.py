@@ -607,6 +607,10 @@ def test_truncated_file_keeps_its_first_frames(path):
     assert store.metadata["skipped_frames"] == 15
     truth.reshape(35, *SHAPE)[20:] = 0
     np.testing.assert_array_equal(to_dense(store), truth)
+    with pytest.warns(EventWarning):
+        streamed = open_events(path, scan_shape=SCAN, errors="skip", mem="MEMMAP")
+    per_pattern = truth.reshape(35, -1).sum(axis=1)
+    np.testing.assert_array_equal(streamed.events_per_pattern(), per_pattern)
     with pytest.warns(EventWarning, match="11 frames after those") as caught:
         store = open_events(path, scan_shape=(3, 3), errors="skip")
     assert len(caught) == 1

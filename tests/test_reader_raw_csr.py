@@ -362,6 +362,17 @@ def test_missing_arrays(path, tmp_path):
         open_events(path)
 
 
+@pytest.mark.parametrize("name", raw_csr_files.ARRAYS)
+def test_arrays_cut_short_while_they_are_streamed(path, name):
+    """A map beyond the end of its file would end the process."""
+    raw_csr_files.make(path, shape=(40, 30, 12, 9), dtypes=("<i8", "<u2", "<u2"))
+    events = open_events(path, mem="MEMMAP")
+    os.truncate(array_file(path, name), 64)
+    for use in (lambda: list(events.blocks()), lambda: events.read_rows(30, 31), events.load):
+        with pytest.raises(CorruptFileError, match="changed"):
+            use()
+
+
 def test_truncated_arrays(path):
     truth = raw_csr_files.make(path, dtypes=("<i8", "<u2", "<u2")).reshape(35, 12, 9)
     whole = {name: array_file(path, name).read_bytes() for name in raw_csr_files.ARRAYS}

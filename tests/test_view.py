@@ -187,7 +187,9 @@ def test_masks_over_scan_and_detector():
         1.0,
         (0, 0, 1.5),
         "a",
-        None,
+        (None, [0, 1]),
+        (0, 0, None, True),
+        (None, 4),
         True,
         np.False_,
     ],
@@ -224,12 +226,40 @@ def test_attributes_are_those_of_the_dense_array():
     np.testing.assert_array_equal(np.stack(list(view)), counts())
 
 
-def test_dtype_is_the_smallest_that_holds_every_count():
+@pytest.mark.parametrize("streamed", [False, True])
+def test_dtype_holds_every_count_and_is_never_narrower_than_wanted(streamed):
     data = np.zeros(SHAPE, np.int64)
-    for largest, dtype in ((0, np.uint8), (1, np.uint8), (256, np.uint16), (70000, np.uint32)):
+    for largest, wide, narrow in (
+        (1, np.uint16, np.uint8),
+        (256, np.uint16, np.uint16),
+        (70000, np.uint32, np.uint32),
+    ):
         data[1, 1, 1, 1] = largest
-        assert view_of(data).dtype == dtype
-        assert view_of(data, streamed=True).dtype == dtype
+        events = view_of(data, streamed).events
+        for view, dtype in ((EventView(events), wide), (EventView(events, np.uint8), narrow)):
+            parts = (view, view[1:], view.copy(), np.transpose(view, (0, 1, 3, 2)), view[1, 1])
+            parts += (view[:, :, 1, 1], view[[0, 1], 1], view.max((0, 1)), np.asarray(view))
+            for part in parts:
+                assert part.dtype == dtype
+
+
+@pytest.mark.parametrize(
+    "key",
+    [
+        None,
+        (None, 1, 2),
+        (1, None, slice(1, 3), None),
+        (Ellipsis, None),
+        (0, -1, None),
+        (2, 1, slice(None), None, 3),
+        (slice(None), slice(None), 1, 2, None),
+    ],
+    ids=str,
+)
+def test_new_axes(key):
+    found = view_of(counts())[key]
+    assert found.shape == counts()[key].shape
+    np.testing.assert_array_equal(found, counts()[key])
 
 
 REDUCTIONS = ["sum", "mean", "max", "min", "median", "any", "all"]

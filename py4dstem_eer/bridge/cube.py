@@ -24,7 +24,7 @@ from .calibration_items import calibrate_from
 from .cube_images import EventImages
 from .cube_transforms import EventTransforms
 from .export import export
-from .view import EventView
+from .view import EventView, view_of_dense
 
 
 class SparseDataCube(EventImages, EventTransforms):
@@ -72,7 +72,8 @@ class SparseDataCube(EventImages, EventTransforms):
         Parameters
         ----------
         data : DataCube, or (Rx, Ry, Qx, Qy) array of whole numbers
-            A DataCube passes on its name and a copy of its calibration.
+            A DataCube passes on its name and a copy of its calibration. Patterns keep an unsigned
+            dtype; of others they are uint16, or wider where counts are larger.
         name : str, optional
         threshold : float, optional
             For data that are no counts: every pixel with at least this value is one electron, all
@@ -84,11 +85,16 @@ class SparseDataCube(EventImages, EventTransforms):
             If the data are not 4-D or, without a threshold, not a count everywhere; the message
             names the first such position, pixel and value.
         """
-        if not isinstance(data, DataCube):
-            events = EventStore.from_dense(np.asanyarray(data), threshold=threshold)
-            return cls(events, name or "datacube")
-        events = EventStore.from_dense(data.data, threshold=threshold)
-        return cls(events, name or data.name, copied(data.calibration))
+        if isinstance(data, DataCube):
+            array, calibration = data.data, copied(data.calibration)
+            name = name or data.name
+        else:
+            array, calibration = np.asanyarray(data), None
+        events = EventStore.from_dense(array, threshold=threshold)
+        cube = cls(events, name or "datacube", calibration)
+        if threshold is None:
+            cube._data = view_of_dense(array, events)
+        return cube
 
     def to_dense(self, dtype: Any = None) -> DataCube:
         """Return the dense cube with a copy of the calibration, if it fits the memory budget.
@@ -96,7 +102,7 @@ class SparseDataCube(EventImages, EventTransforms):
         Parameters
         ----------
         dtype : dtype, optional
-            Default: the smallest unsigned integer that holds every count.
+            Default: that of `data`.
 
         Raises
         ------
@@ -129,7 +135,7 @@ class SparseDataCube(EventImages, EventTransforms):
     def data(self, value: Any) -> None:
         if not isinstance(value, EventView):
             try:
-                value = EventView(EventStore.from_dense(value))
+                value = view_of_dense(value, EventStore.from_dense(value))
             except EventError as error:
                 self._accept_dense(value, error)
                 return
@@ -181,6 +187,7 @@ class SparseDataCube(EventImages, EventTransforms):
     def copy(self) -> SparseDataCube:
         """Return a cube of the same events with its own calibration."""
         cube = SparseDataCube(self.events, self.name, copied(self.calibration))
+        cube._data = self._data.copy()
         cube._reset_detector_axes(self.calibration.get_Q_pixel_size())
         return cube
 

@@ -46,14 +46,14 @@ class EventTransforms(DataCube):
         if N == 1:
             return self
         pixel = detector_pixel(self.calibration) * N
-        self._data = EventView(self.events.mapped(binning))
+        self._data = self._data.showing(self.events.mapped(binning))
         self._reset_detector_axes(pixel)
         self.calibration.set_Q_pixel_size(pixel)
         return self
 
     def crop_Q(self: Cube, ROI: tuple[int, int, int, int]) -> Cube:  # noqa: N802, N803
         """Crop the detector to (row_min, row_max, col_min, col_max) in place; return the cube."""
-        self._data = EventView(self.events.mapped(crop_map(self.Qshape, ROI)))
+        self._data = self._data.showing(self.events.mapped(crop_map(self.Qshape, ROI)))
         self._reset_detector_axes(self.calibration.get_Q_pixel_size())
         return self
 
@@ -64,20 +64,20 @@ class EventTransforms(DataCube):
 
     def set_scan_shape(self: Cube, Rshape: tuple[int, int]) -> Cube:  # noqa: N803
         """Arrange the patterns as a scan of another shape (Rx, Ry) in place; return the cube."""
-        self._data = EventView(self.events.reshaped(Rshape))
+        self._data = self._data.showing(self.events.reshaped(Rshape))
         self._reset_scan_axes(self.calibration.get_R_pixel_size())
         return self
 
     def bin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Bin the scan by N in place and return the cube; leftover edges are cropped."""
-        self._data = EventView(self.events.binned_scan(N))
+        self._data = self._data.showing(self.events.binned_scan(N))
         self._coarsen_scan(N)
         return self
 
     def thin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803
         """Keep every N-th scan row and column in place and return the cube."""
         rows, columns = (n * N for n in binned_shape(self.Rshape, N, "scan"))
-        self._data = EventView(self.events[:rows:N, :columns:N])
+        self._data = self._data.showing(self.events[:rows:N, :columns:N])
         self._coarsen_scan(N)
         return self
 
@@ -161,7 +161,7 @@ class EventTransforms(DataCube):
         mean = DataCube(self.data.mean((0, 1))[None, None])
         _, mask = filter_hot_pixels(mean, thresh, ind_compare, return_mask=True)
         if mask.any():
-            self._data = EventView(with_local_medians(self.events, mask, (1, 2)))
+            self._data = self._data.showing(with_local_medians(self.events, mask, (1, 2)))
         return (self, mask) if return_mask is True else self
 
     def median_filter_masked_pixels(self, mask: np.ndarray, kernel_width: int = 3) -> Any:
@@ -179,7 +179,7 @@ class EventTransforms(DataCube):
         reach = (kernel_width // 2, (kernel_width + 1) // 2)
         bad = np.asarray(mask) != 0
         if bad.any():
-            self._data = EventView(with_local_medians(self.events, bad, reach))
+            self._data = self._data.showing(with_local_medians(self.events, bad, reach))
         return self
 
     def _become_dense(self, array: np.ndarray) -> None:

@@ -19,6 +19,7 @@ from .view_index import (
     WHOLE_AXIS,
     has_arrays,
     is_position,
+    makes_axes,
     pairs,
     pixel_numbers,
     position,
@@ -40,14 +41,27 @@ class EventView(NDArrayOperatorsMixin, Reductions):
     Parameters
     ----------
     events : EventStore
+    narrowest : dtype, optional
+        Unsigned; the view's own is at least as wide. Default: uint16, as cameras' images have it:
+        in the smallest that holds the counts, sums and squares of patterns would overflow.
     """
 
     ndim = 4
 
-    def __init__(self, events: EventStore) -> None:
+    def __init__(self, events: EventStore, narrowest: Any = np.uint16) -> None:
         self.events = events
+        self._narrowest = np.dtype(narrowest)
         self._pixels = PixelCache(events)
         self._row: tuple[int, EventStore] | None = None
+
+    @property
+    def dtype(self) -> np.dtype:
+        """Unsigned dtype of patterns, which holds every count."""
+        return np.promote_types(self.events.count_dtype, self._narrowest)
+
+    def showing(self, events: EventStore) -> EventView:
+        """Return a view of other events, whose dtype is at least as wide as was asked for here."""
+        return EventView(events, self._narrowest)
 
     @property
     def nbytes(self) -> int:
@@ -71,6 +85,8 @@ class EventView(NDArrayOperatorsMixin, Reductions):
     def __getitem__(self, key: Any) -> Any:
         if is_position(key):  # the loops of py4DSTEM ask for millions of patterns
             return self._pattern(*key[:2])[key[2:]]
+        if makes_axes(key):
+            return self._with_new_axes(key)
         scan, detector, split = split_index(key)
         if split or pairs(scan, detector) or pairs(detector, scan):
             return self._gathered(key)
@@ -99,7 +115,7 @@ class EventView(NDArrayOperatorsMixin, Reductions):
         if func in LAYOUTS and args and args[0] is self:
             moved = LAYOUTS[func](self.events, *args[1:], **kwargs)
             if moved is not None:
-                return EventView(moved)
+                return self.showing(moved)
         if func in _SHAPES and args and args[0] is self:
             return func(np.broadcast_to(False, self.shape), *args[1:], **kwargs)
         if func in _ALIKE and args and args[0] is self:
@@ -124,17 +140,17 @@ class EventView(NDArrayOperatorsMixin, Reductions):
 
     def copy(self) -> EventView:
         """Return a view of the same events, which cannot change."""
-        return EventView(self.events)
+        return self.showing(self.events)
 
     def _pattern(self, rx: int, ry: int) -> np.ndarray:
         rows, columns = self.events.scan_shape
         rx, ry = position(rx, rows), position(ry, columns)
         if self.events.in_memory:
-            return self.events.pattern(rx, ry)
+            return self.events.pattern(rx, ry, self.dtype)
         row = self._row  # another thread may replace it at any time
         if row is None or row[0] != rx:  # loops take all patterns of a row in turn
             self._row = row = (rx, self.events.read_rows(rx, rx + 1))
-        return row[1].pattern(0, ry).astype(self.dtype, copy=False)
+        return row[1].pattern(0, ry, self.dtype)
 
     def _part(self, scan: tuple, detector: tuple) -> EventView | np.ndarray:
         events = self.events
@@ -147,16 +163,23 @@ class EventView(NDArrayOperatorsMixin, Reductions):
             selection = select_map(events.detector_shape, chosen.ravel())
             selection = replace(selection, target_shape=(chosen.shape[0], chosen.shape[1]))
             events = events.mapped(selection)
-        return EventView(events)
+        return self.showing(events)
+
+    def _with_new_axes(self, key: Any) -> np.ndarray:
+        """Return what `key` selects, dense, with axes of length one where it holds None."""
+        key = key if isinstance(key, tuple) else (key,)
+        shape = np.broadcast_to(False, self.shape)[key].shape
+        return np.asarray(self[tuple(part for part in key if part is not None)]).reshape(shape)
 
     def _detector_stack(self, scan: tuple, detector: tuple) -> np.ndarray:
         """Return the images of the chosen detector pixels, (Rx, Ry) followed by their shape."""
         pixels = pixel_numbers(self.events.detector_shape)[detector]
+        n_positions = np.broadcast_to(False, self.shape[:2])[scan].size
+        check_dense(n_positions * pixels.size * self.dtype.itemsize, "the stack of images")
         if scan == _BOTH:
-            stack = self._pixels.images(pixels.ravel())
+            stack = self._pixels.images(pixels.ravel()).astype(self.dtype, copy=False)
             return stack.reshape(*self.shape[:2], *pixels.shape)
         part = self.events[scan]
-        check_dense(part.n_patterns * pixels.size * self.dtype.itemsize, "the stack of images")
         stack = images_by_scanning(part, pixels.ravel())
         return stack.astype(self.dtype, copy=False).reshape(*part.scan_shape, *pixels.shape)
 
@@ -199,7 +222,15 @@ class EventView(NDArrayOperatorsMixin, Reductions):
             start, stop = np.searchsorted(rows[order], (row, row + 1))
             block = self.events.read_rows(int(row), int(row) + 1)
             for j in order[start:stop]:
-                yield int(j), block.pattern(0, int(columns[j]))
+                yield int(j), block.pattern(0, int(columns[j]), self.dtype)
+
+
+def view_of_dense(array: Any, events: EventStore) -> EventView:
+    """Return a view of the events of a dense array, which keeps its dtype if that is unsigned."""
+    dtype = getattr(array, "dtype", None)
+    if dtype is None or np.dtype(dtype).kind != "u":
+        return EventView(events)
+    return EventView(events, dtype)
 
 
 _SHAPES = (np.shape, np.ndim, np.size)

@@ -24,6 +24,14 @@ def is_position(key: Any) -> bool:
     )
 
 
+def makes_axes(key: Any) -> bool:
+    """Return whether `key` holds new axes, None, beside integers, slices and an ellipsis only."""
+    parts = key if isinstance(key, tuple) else (key,)
+    basic = (int, np.integer, slice, type(None), type(Ellipsis))
+    basic_only = all(isinstance(part, basic) for part in parts)
+    return basic_only and any(part is None for part in parts)
+
+
 def split_index(key: Any) -> tuple[tuple, tuple, bool]:
     """Return an index of the 4-D array as one of the scan and one of the detector.
 
@@ -38,7 +46,7 @@ def split_index(key: Any) -> tuple[tuple, tuple, bool]:
     parts = list(key) if isinstance(key, tuple) else [key]
     dots = [i for i, part in enumerate(parts) if part is Ellipsis]
     if any(part is None for part in parts):
-        raise IndexError(f"a view of events has four axes and takes no new one: {key!r}")
+        raise IndexError(f"new axes cannot be combined with arrays, in two steps they can: {key!r}")
     if len(dots) > 1 or any(isinstance(part, (bool, np.bool_, str, bytes)) for part in parts):
         raise IndexError(f"cannot index events with {key!r}")
     width = [_axes_taken(part) for part in parts]

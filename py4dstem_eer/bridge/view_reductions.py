@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -18,15 +18,16 @@ class Reductions:
 
     events: EventStore
 
+    if TYPE_CHECKING:
+
+        @property
+        def dtype(self) -> np.dtype:
+            """Dtype of patterns."""
+
     @property
     def shape(self) -> tuple[int, int, int, int]:
         """(Rx, Ry, Qx, Qy)."""
         return self.events.shape
-
-    @property
-    def dtype(self) -> np.dtype:
-        """Smallest dtype that holds every count."""
-        return self.events.count_dtype
 
     @property
     def size(self) -> int:

@@ -77,7 +77,7 @@ def open_source(path: Path, options: ReaderOptions) -> FalconSource:
             f"{path} is truncated or damaged, from frame {len(frames)} on nothing can be read: "
             f'{pages.cut}; errors="skip" reads the frames before'
         )
-    order = in_order(path, len(frames), options, cut=bool(pages.cut))
+    order = in_order(path, len(frames), options)
     camera = _camera(frames, options)
     frames, variant = _settled(frames)
     metadata = {
@@ -87,6 +87,7 @@ def open_source(path: Path, options: ReaderOptions) -> FalconSource:
         "superres": camera.superres,
         "has_final_image": has_final_image,
         "frames_per_position": order.frames_per_position,
+        **order.left_out,
         "keep_flyback": bool(options.keep_flyback),
         **_described(pages, has_final_image, options.skips_errors),
     }

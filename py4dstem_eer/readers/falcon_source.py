@@ -74,6 +74,10 @@ class FalconSource:
         """Smallest dtype that holds any pixel: a frame counts each once at most."""
         return event_lists.count_dtype(self._order.frames_per_position)
 
+    def events_per_pattern(self) -> np.ndarray | None:
+        """Return the electrons of every position (Rx * Ry,), or None before the file was read."""
+        return self._electrons
+
     def events_per_row(self) -> np.ndarray | None:
         """Return the electrons of every scan row (Rx,), or None before the file was read."""
         if self._electrons is None:

@@ -64,9 +64,7 @@ class FrameOrder:
         return (begins[:, None] + np.arange(self.frames_per_position)).ravel()
 
 
-def in_order(
-    path: Path, n_frames: int, options: ReaderOptions, cut: bool = False, stacklevel: int = 4
-) -> FrameOrder:
+def in_order(path: Path, n_frames: int, options: ReaderOptions, stacklevel: int = 4) -> FrameOrder:
     """Return where the frames of the scan are that the options describe.
 
     With errors="skip", frames after those of the scan are left out, and fewer will do.
@@ -78,8 +76,6 @@ def in_order(
     n_frames : int
         In the file.
     options : ReaderOptions
-    cut : bool
-        The file is known to lack frames at its end; fewer than the scan takes will do.
     stacklevel : int
         Of the warning, as `warnings.warn` has it.
 
@@ -104,8 +100,7 @@ def in_order(
             f"scan_shape=(rows, columns){_suggestion(left // per_position)}"
         )
     needed = math.prod(options.scan_shape) * per_position
-    lenient = options.skips_errors or (cut and left < needed)
-    if left != needed and not (lenient and _may_be(left, needed)):
+    if left != needed and not (options.skips_errors and _may_be(left, needed)):
         raise ParameterError(_misfit(path, left, needed, options))
     kept = options.scan_shape if options.keep_flyback else without_flyback(options.scan_shape)
     unused = max(0, left - needed)

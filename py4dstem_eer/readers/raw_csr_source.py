@@ -67,6 +67,7 @@ class RawCsrSource:
     def entries_per_row(self) -> np.ndarray:
         """Return the entries of every scan row, (Rx,)."""
         rows = np.arange(self.scan_shape[0] + 1) * self._layout.scan_shape[1]
+        self._arrays.check_unchanged()
         frames = np.minimum(self._layout.frame(rows), self._arrays.n_frames)
         lengths = np.diff(self._arrays.indptr[frames].astype(np.int64))
         return np.clip(lengths, 0, self._arrays.n_entries)  # damaged ones are dropped when read
