@@ -237,6 +237,9 @@ class EventStore:
     def __getitem__(self, key: Any) -> EventStore:
         """Return the events of a part of the scan; an integer selects one row or column."""
         rows, columns = parse_scan_slices(key, self.scan_shape)
+        start, stop, step = rows.indices(self.scan_shape[0])
+        if self.in_memory and step == 1 and columns == slice(None):
+            return self.read_rows(start, max(start, stop))  # shares the lists
         return self.select(
             np.arange(self.scan_shape[0])[rows], np.arange(self.scan_shape[1])[columns]
         )

@@ -17,9 +17,9 @@ import numpy as np
 from .. import event_layout
 from ..errors import EventError, ParameterError
 from ..events import EventStore
-from ..progress import track
 from ..readers.raw_csr_sidecar import OWN_METADATA, OWN_TABLE, read_sidecar
 from .atomic import atomic_path
+from .pattern_blocks import pattern_blocks
 
 # what the files say by themselves, or what described other files
 _NOT_KEPT = {"format", "version", "frames_per_position", "keep_flyback"}
@@ -120,7 +120,7 @@ def _write_arrays(paths: list[Path], events: EventStore) -> list[np.dtype]:
     with contextlib.ExitStack() as stack:
         indptr, indices, data = (stack.enter_context(part.open("xb+")) for part in paths)
         _append(indptr, np.zeros(1), _INDPTR_DTYPE)
-        for _, block in track(events.blocks(), "writing events"):
+        for _, block in pattern_blocks(events, "writing events"):
             ones = np.ones(len(block.indices), np.uint8)
             counts = ones if block.counts is None else block.counts
             if counts.dtype.itemsize > counts_dtype.itemsize:

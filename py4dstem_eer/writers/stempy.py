@@ -12,6 +12,7 @@ from ..errors import MemoryBudgetError, ParameterError
 from ..events import EventStore
 from ..progress import track
 from .atomic import atomic_path
+from .pattern_blocks import pattern_blocks
 
 VERSION = 3
 #: Group of /metadata for what stempy has no place for.
@@ -121,14 +122,13 @@ def _frames_per_position(events: EventStore) -> int:
 def _frame_lists(events: EventStore, frames_per_position: int) -> Iterator[tuple[int, np.ndarray]]:
     """Iterate over (number of the first frame, lists of pixels)."""
     per_write = max(1, _FRAMES_PER_WRITE // frames_per_position)
-    columns = events.scan_shape[1]
-    for first_row, block in track(events.blocks(), "writing events"):
+    for before, block in pattern_blocks(events, "writing events"):
         for first in range(0, block.n_patterns, per_write):
             last = min(first + per_write, block.n_patterns)
             lists = np.empty((last - first, frames_per_position), object)
             for frame in range(frames_per_position):
                 lists[:, frame] = _one_frame(block, first, last, frame)
-            yield (first_row * columns + first) * frames_per_position, lists.ravel()
+            yield (before + first) * frames_per_position, lists.ravel()
 
 
 def _one_frame(block: EventStore, first: int, last: int, frame: int) -> np.ndarray:
