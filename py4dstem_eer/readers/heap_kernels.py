@@ -23,36 +23,6 @@ HEADER_BYTES = 16  # of a collection, and of an object in it
 _GCOL = 0x4C4F4347  # "GCOL", little-endian
 
 
-@scalar_function
-def _address(references, r, base):
-    """Return the address of a reference in the file, or -1 if no file is so large."""
-    high = np.int64(references[r, 2])
-    if high >= 1 << 30:
-        return np.int64(-1)
-    return (high << 32) + np.int64(references[r, 1]) + base
-
-
-def reference_faults(
-    references: np.ndarray, base: int, file_bytes: int, item_bytes: int
-) -> np.ndarray:
-    """Return the fault codes (n,) uint8 that can be told without reading the heap."""
-    faults = np.zeros(len(references), np.uint8)
-    _reference_fault.on_cpu(len(faults), references, base, file_bytes, item_bytes, faults)
-    return faults
-
-
-@kernel
-def _reference_fault(r, references, base, file_bytes, item_bytes, faults):
-    length = np.int64(references[r, 0])
-    if length == 0:
-        return
-    address = _address(references, r, base)
-    if address < 0 or address + 2 * HEADER_BYTES + item_bytes * length > file_bytes:
-        faults[r] = OUTSIDE_FILE
-    elif not 0 < references[r, 3] < 1 << 16:
-        faults[r] = NO_OBJECT
-
-
 @numba.njit(cache=True, nogil=True)
 def in_file_order(references, addresses, present):
     """Return whether the lists `present` lie in the heap in that order."""
