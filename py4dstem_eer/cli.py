@@ -47,7 +47,12 @@ def _ended_as_by_ctrl_c() -> Iterator[None]:
     if not in_main or at_first is not signal.SIG_DFL:
         yield
         return
-    signal.signal(signal.SIGTERM, lambda number, _: sys.exit(_SIGNALLED + number))
+
+    def end(number: int, _frame: Any) -> None:
+        signal.signal(number, signal.SIG_IGN)  # another one would break off the cleaning up
+        sys.exit(_SIGNALLED + number)
+
+    signal.signal(signal.SIGTERM, end)
     try:
         yield
     finally:

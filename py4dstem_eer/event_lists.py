@@ -12,6 +12,8 @@ import numpy as np
 from .device import kernel, scalar_function
 from .errors import EventRangeError
 
+#: Narrowest dtype in which dense patterns are given to others, as cameras' images have it.
+PATTERN_DTYPE = np.dtype(np.uint16)
 _UNSIGNED = (np.uint8, np.uint16, np.uint32)
 
 

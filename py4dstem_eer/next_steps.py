@@ -53,7 +53,7 @@ def guess(file: Path, n_positions: int, options: Mapping[str, Any]) -> str | Non
 
     That is a square, or one with a column of flyback more.
     """
-    side = math.isqrt(n_positions)
+    side = math.isqrt(max(0, n_positions))
     if side < 2 or n_positions not in (side**2, side * (side + 1)):
         return None
     command = " ".join((*_info(file, options), as_typed("scan_shape", (side, n_positions // side))))

@@ -14,7 +14,7 @@ import numpy as np
 from . import next_steps
 from .detector import Shape2D
 from .errors import EventError, EventWarning, FormatError, MissingOptionError
-from .event_lists import index_dtype
+from .event_lists import PATTERN_DTYPE, index_dtype
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
 from .readers.packed import packing_hint
@@ -171,7 +171,7 @@ def _dose(mean: float | None, metadata: Mapping[str, Any], each: str) -> Iterato
     """Say how many electrons fall on an area of the specimen, if the scan step is known."""
     if mean is None:
         return
-    step, units = metadata.get("scan_step", metadata.get("R_pixel_size", (None, None)))
+    step, units = metadata.get("R_pixel_size", metadata.get("scan_step", (None, None)))
     if step is None or units not in _ANGSTROM_PER_UNIT:
         yield "dose", f"{mean:.4g} electrons per {each}; electrons/Å² need the scan step"
         return
@@ -185,6 +185,7 @@ def _memory(
     """Say what (patterns, pixels) take in memory, dense and as events."""
     n_patterns, n_pixels = shape
     if n_patterns is not None:
+        dtype = np.promote_types(dtype, PATTERN_DTYPE)
         yield "dense", f"{in_bytes(n_patterns * n_pixels * dtype.itemsize)} as {dtype}"
     if electrons is not None:
         n_bytes = index_dtype(n_pixels).itemsize * electrons + 8 * (n_patterns or 0)

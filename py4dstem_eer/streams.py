@@ -197,7 +197,7 @@ class StreamedEventStore(EventStore):
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
-        return self._derived(Selection(self._source, rows, columns))
+        return self.derived(Selection(self._source, rows, columns))
 
     def pattern(self, rx: int, ry: int, dtype: Any = None) -> np.ndarray:
         """Return one dense diffraction pattern; reads one scan row."""
@@ -207,24 +207,24 @@ class StreamedEventStore(EventStore):
     def mapped(self, pixel_map: PixelMap) -> EventStore:
         """Return the events on another detector, mapped as they are read."""
         check_map_fits(pixel_map, self.detector_shape)
-        return self._derived(Mapped(self._source, pixel_map))
+        return self.derived(Mapped(self._source, pixel_map))
 
     def reshaped(self, scan_shape: Shape2D) -> EventStore:
         """Return the same patterns, still in the file, as a scan of another shape."""
-        return self._derived(Reshaped(self._source, folded_shape(self.n_patterns, scan_shape)))
+        return self.derived(Reshaped(self._source, folded_shape(self.n_patterns, scan_shape)))
 
     def binned_scan(self, factor: int) -> EventStore:
         """Return the sums of factor × factor neighbouring patterns, summed as they are read."""
-        return self._derived(BinnedScan(self._source, factor))
+        return self.derived(BinnedScan(self._source, factor))
 
     def with_metadata(self, **items: Any) -> EventStore:
         """Return the same events with metadata items added."""
-        store = self._derived(self._source)
+        store = self.derived(self._source)
         store._metadata.update(items)
         return store
 
-    def _derived(self, source: EventSource) -> StreamedEventStore:
-        """Return a store of another source that keeps the metadata given to this one."""
+    def derived(self, source: EventSource) -> StreamedEventStore:
+        """Return a store of a source made of this one's: with its metadata, and of its files."""
         store = StreamedEventStore(source)
         store._metadata = dict(self.metadata)
         store.files = self.files

@@ -101,9 +101,27 @@ def mask_of_defects(folder):
     return folder / "events.eer", mask, options, "mask.npy"
 
 
+def source_of_a_virtual_dense_cube(folder):
+    source, target = folder / "cube.h5", folder / "raw.h5"
+    data = np.random.default_rng(0).poisson(1, (3, 4, 6, 5)).astype(np.uint16)
+    py4DSTEM.save(str(source), py4DSTEM.DataCube(data))
+    with h5py.File(target, "w") as file:
+        file["raw"] = data
+    layout = h5py.VirtualLayout(data.shape, data.dtype)
+    layout[:] = h5py.VirtualSource("raw.h5", "raw", data.shape)
+    with h5py.File(source, "r+") as file:
+        found = []
+        file.visititems(lambda name, item: found.append(name) if name.endswith("/data") else None)
+        attributes = dict(file[found[0]].attrs)
+        del file[found[0]]
+        file.create_virtual_dataset(found[0], layout).attrs.update(attributes)
+    return source, target, {"to": "emd"}, "raw.h5"
+
+
 CASES = (
     *(two_descriptions_of_one, values_of_raw_csr, frames_of_hdr, hdr_of_frames, another_part),
     *(linked_data, file_beside_a_master, linked_dense_cube, gatan_file, mask_of_defects),
+    source_of_a_virtual_dense_cube,
 )
 
 
@@ -112,7 +130,8 @@ CASES = (
 def test_convert_keeps_all_files_of_its_input(tmp_path, case):
     source, target, options, word = case(tmp_path)
     refused(tmp_path, lambda: convert(source, target, **options), word, "write to another name")
-    if case not in (linked_data, file_beside_a_master, linked_dense_cube):
+    dense = (linked_data, file_beside_a_master, linked_dense_cube, source_of_a_virtual_dense_cube)
+    if case not in dense:
         refused(tmp_path, lambda: convert(source, target, mem="RAM", **options), word)
     convert(source, tmp_path / "elsewhere.emd", **{**options, "to": None})
 
@@ -148,7 +167,8 @@ def test_export_of_a_streamed_cube(tmp_path):
         two_descriptions_of_one(tmp_path / "csr"),
     ):
         cube = py4DSTEM.import_file(source, mem="MEMMAP")
-        for made in (cube, cube.copy(), SparseDataCube(cube.events[1:, ::2])):
+        repaired = cube.copy().median_filter_masked_pixels(np.eye(*cube.Qshape) > 0)
+        for made in (cube, cube.copy(), SparseDataCube(cube.events[1:, ::2]), repaired):
             refused(target.parent, partial(made.export, target, options.get("to")), word)
             refused(target.parent, partial(made.export, source, "stempy"), source.name)
     cube.export(tmp_path / "csr/new.toml")

@@ -358,11 +358,21 @@ def test_frames_without_a_scan_are_described_one_by_one(tmp_path, name):
     assert value(text, "electrons") == f"{data.sum():,}; {data.mean():.1f} per frame"
     assert value(text, "frames") == f"35; {np.count_nonzero(data == 0)} empty"
     shape = tuple(map(int, re.match(r"(\d+) x (\d+)", value(text, "detector")).groups()))
-    assert value(text, "dense").startswith(summary.in_bytes(35 * shape[0] * shape[1]))
+    assert value(text, "dense").startswith(summary.in_bytes(2 * 35 * shape[0] * shape[1]))
     pairs = data[1:].reshape(-1, 2).sum(axis=1)
     text = info(path, "--frames-per-position", 2, "--no-flyback")
     assert value(text, "electrons") == f"{pairs.sum():,}; {pairs.mean():.1f} per position"
     assert value(text, "next").endswith("--scan-shape ROWS COLUMNS")
+
+
+def test_the_dose_is_of_the_calibrated_scan(tmp_path):
+    """A file may keep the step of the scan that it was made of beside its own."""
+    events = EventStore.from_dense(np.ones((4, 6, 4, 5), int), {"scan_step": ((0.5, 0.5), "A")})
+    cube = SparseDataCube(events)
+    cube.bin_R(2)
+    for name in ("binned.toml", "binned.emd", "binned.h5"):
+        cube.export(tmp_path / name)
+        assert value(info(tmp_path / name), "dose") == "80 electrons/Å² (scan step 1 Å)"
 
 
 @pytest.mark.parametrize(
@@ -375,6 +385,7 @@ def test_frames_without_a_scan_are_described_one_by_one(tmp_path, name):
         ({"skip_frames": 16, "frames_per_position": 2}, "--scan-shape ROWS COLUMNS"),
         ({"skip_frames": 34}, "--scan-shape ROWS COLUMNS"),
         ({"skip_frames": 35}, "--scan-shape ROWS COLUMNS"),
+        ({"skip_frames": 1000}, "--scan-shape ROWS COLUMNS"),
     ],
 )
 def test_a_scan_shape_is_guessed(tmp_path, options, proposed):

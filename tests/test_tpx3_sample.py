@@ -82,7 +82,7 @@ def test_the_text_says_what_is_estimated(large):
     assert not re.search(r"hits: +\d", text)
     assert re.search(r"scan: +60 x 5 positions", text)
     assert re.search(r"detector: +256 x 256 pixels", text)
-    assert re.search(r"dense: +18.8 MiB as uint8", text)
+    assert re.search(r"dense: +37.5 MiB as uint16", text)
     assert re.search(r"sparse: +about \d\d\.\d KiB", text)
     lines = describe(large, scan_shape=(ROWS, COLUMNS), line_end=None, keep_flyback=False)
     assert re.search(r"patterns: +\d+ of 240 looked at", lines)
@@ -152,8 +152,10 @@ def test_a_scan_by_the_clock(large):
     assert re.search(r"about 2\d\d\.\d per pattern", text) or "about 19" in text
     assert "doubtful" not in text
     assert "as uint" in re.search(r"dense: .*", text)[0]
+    beyond = r"doubtful: +.* ends after .* s, but the hits of the file end after"
+    assert re.search(beyond, describe(large, scan_shape=(10, 6), skip_frames=30, **timed))
     text = describe(large, scan_shape=(10, 9), **timed)
-    assert re.search(r"doubtful: +.* ends after .* s, but the hits of the file end after", text)
+    assert re.search(beyond, text)
     assert number(text, "electrons") <= number(text, "hits")
 
 

@@ -172,8 +172,15 @@ def open_arina(path: Path, scan_shape: Shape2D | None = None) -> DenseData:
 
 
 def _files_of(datasets: list[Any]) -> tuple[Path, ...]:
-    """Return the files that datasets are in, which links may lead to."""
-    return tuple({Path(dataset.file.filename).absolute() for dataset in datasets})
+    """Return the files that the data of datasets are in, to which links and maps may lead."""
+    found = set()
+    for dataset in datasets:
+        own = Path(dataset.file.filename).absolute()
+        mapped = [name for name, *_ in dataset.external or ()]
+        if dataset.is_virtual:
+            mapped += [s.file_name for s in dataset.virtual_sources() if s.file_name != "."]
+        found |= {own, *(own.parent / name for name in mapped)}
+    return tuple(found)
 
 
 def _import_filters() -> None:

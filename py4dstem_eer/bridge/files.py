@@ -97,7 +97,7 @@ def _damage_named(filepath: Any) -> Iterator[None]:
     """
     try:
         yield
-    except (EventError, FileNotFoundError, PermissionError, MemoryError):
+    except (EventError, FileNotFoundError, PermissionError, MemoryError, ImportError):
         raise
     except Exception as error:
         raised_in = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import Any, NoReturn
@@ -11,6 +12,7 @@ from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..detector import select_map
 from ..errors import UnsupportedOperationError
+from ..event_lists import PATTERN_DTYPE
 from ..events import EventStore
 from ..memory import check_dense
 from ..methods.dense import dense_array
@@ -48,13 +50,13 @@ class EventView(NDArrayOperatorsMixin, Reductions):
 
     ndim = 4
 
-    def __init__(self, events: EventStore, narrowest: Any = np.uint16) -> None:
+    def __init__(self, events: EventStore, narrowest: Any = PATTERN_DTYPE) -> None:
         self.events = events
         self._narrowest = np.dtype(narrowest)
         self._pixels = PixelCache(events)
         self._row: tuple[int, EventStore] | None = None
 
-    @property
+    @functools.cached_property  # a streamed store may look at all positions for it
     def dtype(self) -> np.dtype:
         """Unsigned dtype of patterns, which holds every count."""
         return np.promote_types(self.events.count_dtype, self._narrowest)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +21,7 @@ class Reductions:
 
     if TYPE_CHECKING:
 
-        @property
+        @functools.cached_property
         def dtype(self) -> np.dtype:
             """Dtype of patterns."""
 

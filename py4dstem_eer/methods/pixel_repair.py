@@ -112,7 +112,7 @@ def with_local_medians(events: EventStore, mask: np.ndarray, reach: tuple[int, i
     repaired : EventStore
     """
     if isinstance(events, StreamedEventStore):
-        return StreamedEventStore(_Repaired(events, mask, reach))
+        return events.derived(_Repaired(events, mask, reach))
     pixels = np.flatnonzero(mask)
     slots = np.full(mask.size, -1, np.int64)
     slots[pixels] = np.arange(len(pixels))

@@ -91,10 +91,9 @@ class Chain:
             buffer = buffer[: self._file.readinto(memoryview(buffer))]  # type: ignore
             n, following, self._bytes_left = _follow(buffer, first, self._bytes_left, places)
             self._next = following % 2**64
-            places = places[:n]
-        else:
-            places = places[:0]
-        return buffer, places, first + places
+            return buffer, places[:n], first + places[:n]
+        # beyond the file, perhaps by more than an int64 holds
+        return buffer, places[:0], places[:0]
 
     def _one_by_one(self, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the run of the next tables, each read for itself; `cut` if there are no more."""

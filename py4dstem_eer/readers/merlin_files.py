@@ -215,8 +215,10 @@ def _joined(candidates: list[Path], at: int, skip: bool) -> list[DataFile]:
     opened = _read_file(candidates[at])
     before: list[DataFile] = []  # from the last to the first
     for path in reversed(candidates[:at]):
+        if (before or [opened])[-1].begins:
+            break
         file = _neighbour(path, opened, skip)
-        if (before or [opened])[-1].begins or (file and not _alike(file, opened)):
+        if file and not _alike(file, opened):
             break
         before += [file] if file else []
     after: list[DataFile] = []

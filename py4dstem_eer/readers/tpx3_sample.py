@@ -196,7 +196,7 @@ def _of_clock(
             sources.append(open_index(replace(piece, opened=None), alone))
     n_seen = sum(source.scan_shape[1] for source in sources)
     kept = math.prod(blank.scan_shape or (0,))
-    lasting = math.prod(shape) * dwell + (options.scan_start or 0)
+    lasting = (math.prod(shape) + options.skip_frames) * dwell + (options.scan_start or 0)
     doubt = _too_long(lasting, duration(pieces, blank.part), options)
     return _counted(replace(blank, doubt=doubt), pieces, sources, kept / max(1, n_seen))
 

@@ -61,5 +61,5 @@ def same_file(a: str | os.PathLike[str], b: str | os.PathLike[str]) -> bool:
     """Return whether two paths lead to one file that is there."""
     try:
         return os.path.samefile(a, b)
-    except OSError:  # one is not there, or is no path
+    except (OSError, ValueError):  # one is not there, or is no path
         return False

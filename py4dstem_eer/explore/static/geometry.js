@@ -111,7 +111,10 @@ function segmented(label, choices, choose) {
     group.append(button);
   }
   const select = (chosen) => {
-    for (const [value, button] of buttons) put(button, { ariaChecked: value === chosen });
+    for (const [value, button] of buttons) {
+      const now = String(value === chosen);
+      if (button.getAttribute("aria-checked") !== now) button.setAttribute("aria-checked", now);
+    }
   };
   return { group, select };
 }

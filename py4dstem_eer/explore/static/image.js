@@ -248,7 +248,7 @@ class ImageView {
       const label = this.barLabels.children[i] ?? this.barLabels.appendChild(make("span"));
       const top = high > low ? (1 - (value - low) / (high - low)) * this.height : 0;
       put(label, { textContent: shortNumber(value, 3) });
-      put(label.style, { transform: `translateY(calc(${top.toFixed(1)}px - 50%))` });
+      put(label.style, { transform: `translateY(calc(-50% + ${top.toFixed(1)}px))` });
     });
     for (const { style } of [this.bar, this.barLabels]) put(style, { height: `${this.height}px` });
     put(this.barUnit, { textContent: unit === "1" ? "" : unit });

@@ -202,7 +202,7 @@ class Panel {
     this.trotters.show(arrays.trotters, content.trotters);
     if (arrays.spectrum) this.trotters.showSpectrum(arrays.spectrum, content.spectrum, pixelTable(grays()));
     this.content = content;
-    if (this.trip !== undefined) this.tell();
+    if (this.measured) this.tell();
   }
 
   // Time from the first movement in a message to pixels on the screen.
@@ -210,22 +210,23 @@ class Panel {
     requestAnimationFrame(() => setTimeout(() => {
       const now = performance.now();
       const times = sent.times.map((time) => now - time);
-      this.trip = now - sent.at;
+      this.measured = { content, trip: now - sent.at };
       // while more comes, the facts change with the next image: every change has the page painted
       clearTimeout(this.telling);
       this.telling = setTimeout(() => this.tell(), PAUSE);
-      const detail = { kind: sent.kind, times, sigma: content.sigma, trip: this.trip, drawing: now - sent.back,
+      const detail = { kind: sent.kind, times, sigma: content.sigma, trip: now - sent.at, drawing: now - sent.back,
         reconstruction: content.milliseconds, kernel: content.answer_milliseconds };
       this.root.dispatchEvent(new CustomEvent("ssb-frame", { bubbles: true, detail }));
     }));
   }
 
   tell() {
-    const { content, trip } = this;
+    const { content } = this;
+    const { content: { answer_milliseconds: answer, milliseconds }, trip } = this.measured;
     const { scan, step, energy, semiangle, per_pattern: perPattern, per_area: perArea } = this.fixed;
     const nm = (n) => ((scan[n] * step[n]) / 10).toPrecision(3);
     const facts = [
-      ["frame", `${trip.toFixed(0)} ms`, `from the message to the screen; ${content.answer_milliseconds.toFixed(0)} ms of it in the kernel, reconstruction ${content.milliseconds.toFixed(0)} ms`],
+      ["frame", `${trip.toFixed(0)} ms`, `from the message to the screen; ${answer.toFixed(0)} ms of it in the kernel, reconstruction ${milliseconds.toFixed(0)} ms`],
       ["dose", `${shortNumber(perArea, 3)} e⁻/Å²`, `${shortNumber(perPattern, 4)} electrons per position`],
       ["field of view", `${nm(0)} × ${nm(1)} nm²`, `${scan[0]} × ${scan[1]} positions in steps of ${shortNumber(step[0])} Å`],
       ["scan", `${scan[0]} × ${scan[1]}`, "positions (rows × columns)"],
