@@ -171,8 +171,10 @@ def _dose(mean: float | None, metadata: Mapping[str, Any], each: str) -> Iterato
     """Say how many electrons fall on an area of the specimen, if the scan step is known."""
     if mean is None:
         return
-    step, units = metadata.get("R_pixel_size", metadata.get("scan_step", (None, None)))
-    if step is None or units not in _ANGSTROM_PER_UNIT:
+    # the calibration comes before what was acquired, which may have been binned since
+    steps = (metadata[name] for name in ("R_pixel_size", "scan_step") if name in metadata)
+    step, units = next((s for s in steps if s[1] in _ANGSTROM_PER_UNIT), (None, None))
+    if units is None:
         yield "dose", f"{mean:.4g} electrons per {each}; electrons/Å² need the scan step"
         return
     rows, columns = np.broadcast_to(np.array(step, float) * _ANGSTROM_PER_UNIT[units], 2)

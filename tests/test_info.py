@@ -401,13 +401,14 @@ def as_options(options):
     return " ".join(as_typed(*option) for option in options.items()).split()
 
 
-def test_no_flyback_is_proposed_where_there_may_be_one(tmp_path):
+@pytest.mark.parametrize("suffix", [".emd", ".h5", ".toml"])
+def test_no_flyback_is_proposed_where_there_may_be_one(tmp_path, suffix):
     path, _ = EXAMPLES["stempy"](tmp_path)
     assert "--no-flyback" in value(info(path), "next")
-    for keep, name in ((True, "all.emd"), (False, "cut.emd")):
+    for keep in (True, False):
         cube = SparseDataCube(open_events(path, keep_flyback=keep))
-        cube.export(tmp_path / name)
-        assert ("--no-flyback" in value(info(tmp_path / name), "next")) == keep
+        cube.export(tmp_path / f"keep_{keep}{suffix}")
+        assert ("--no-flyback" in value(info(tmp_path / f"keep_{keep}{suffix}"), "next")) == keep
     dense = EventStore.from_dense(np.ones((2, 3, 4, 5), int), {"converted_from": "dm"})
     SparseDataCube(dense).export(tmp_path / "dense.emd")
     assert "--no-flyback" not in value(info(tmp_path / "dense.emd"), "next")

@@ -31,6 +31,8 @@ def export(
         save(path, cube, mode="o")
     else:
         others = {k: v for k, v in cube.events.metadata.items() if k not in NAMES}
+        if others.get("keep_flyback") is False:  # said of the new file, it would drop one more
+            others["flyback_column"] = False
         calibration = as_metadata(cube.calibration, format)
         load_writer(format)(path, cube.events, {**others, **calibration})
     return format
