@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from .readers.protocol import EventSource
 
 
 class EventError(ValueError):
@@ -23,11 +26,21 @@ class MissingOptionError(ParameterError):
     needed : mapping, optional
         Options that are needed together, with the values that the file suggests, or ``...``:
         `info` proposes to type them.
+
+    Attributes
+    ----------
+    facts : mapping
+        What the file tells without the option; `info` shows it.
+    in_one_column : callable, optional
+        Where the shape of the scan is missing: opens the patterns, one after another, as a scan of
+        one column.
     """
 
     def __init__(self, message: str = "", needed: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.needed: dict[str, Any] = dict(needed or {})
+        self.facts: Mapping[str, Any] = {}
+        self.in_one_column: Callable[[], EventSource] | None = None
 
 
 class CalibrationError(EventError):

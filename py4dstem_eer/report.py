@@ -246,41 +246,32 @@ def _without_options(
     file: Path, name: str, error: MissingOptionError, options: Mapping[str, Any]
 ) -> Iterator[Line]:
     """Say what the file tells by itself, and of frames without a scan, one after another."""
-    peek = getattr(load_reader(name), "peek", None)
-    facts = {} if peek is None else {k: v for k, v in peek(file).items() if k != "format"}
-    n_positions, step = 0, next_steps.info_again(file, error, options)
-    if "frames" in facts and "scan_shape" not in options:
-        n_positions, rest = _positions(int(facts["frames"]), options)
-        step = (None if rest else next_steps.guess(file, n_positions, options)) or step
-    if n_positions > 0:
-        yield from _as_frames(file, name, (n_positions, rest), options)
+    step = next_steps.info_again(file, error, options)
+    if error.in_one_column is not None:
+        events = StreamedEventStore(error.in_one_column())
+        yield from _as_column(events, name, file.stat().st_size)
+        if not _left_over(events, error, options):
+            step = next_steps.guess(file, events.n_patterns, options) or step
     else:
         yield "format", name
-        yield from _flattened(facts)
+        yield from _flattened(error.facts)
     yield "missing", error
     yield "next", step
 
 
-def _positions(n_frames: int, options: Mapping[str, Any]) -> tuple[int, int]:
-    """Return how many scan positions frames give, and how many frames are left then."""
-    return divmod(n_frames - options.get("skip_frames", 0), options.get("frames_per_position") or 1)
+def _left_over(
+    events: StreamedEventStore, error: MissingOptionError, options: Mapping[str, Any]
+) -> bool:
+    """Return whether frames are left over, which says that so many per position are wrong."""
+    n_frames = error.facts.get("frames", events.n_patterns) - options.get("skip_frames", 0)
+    return bool(n_frames % events.metadata.get("frames_per_position", 1))
 
 
-def _as_frames(
-    file: Path, name: str, positions: tuple[int, int], options: Mapping[str, Any]
-) -> Iterator[Line]:
-    """Describe frames as a scan of one column."""
-    n_positions, rest = positions
-    each = "frame" if options.get("frames_per_position", 1) == 1 else "position"
-    scan = ("scan", f"unknown; {n_positions} {each}s")
-    settings = {k: v for k, v in options.items() if k != "keep_flyback"}
-    settings |= {
-        "scan_shape": (n_positions, 1),
-        "skip_frames": options.get("skip_frames", 0) + rest,
-    }
-    events = _opened(file, name, settings)
-    electrons = count_electrons(events, file.stat().st_size)
-    yield from _described(events, electrons, name, scan, each)
+def _as_column(events: StreamedEventStore, name: str, file_bytes: int) -> Iterator[Line]:
+    """Describe patterns of which the scan is not known."""
+    each = "frame" if events.metadata.get("frames_per_position", 1) == 1 else "position"
+    scan = ("scan", f"unknown; {events.n_patterns} {each}s")
+    yield from _described(events, count_electrons(events, file_bytes), name, scan, each)
 
 
 def _flattened(metadata: Mapping[str, Any], prefix: str = "") -> Iterator[Line]:

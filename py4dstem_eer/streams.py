@@ -41,8 +41,10 @@ class EventSource(Protocol):
     scan_shape: Shape2D
     #: Detector rows and columns (Qx, Qy).
     detector_shape: Shape2D
-    #: What the file says beside the events: plain values, in nested dicts, and (value, unit) pairs.
-    metadata: Mapping[str, Any]
+
+    @property
+    def metadata(self) -> Mapping[str, Any]:
+        """What the file says beside the events: plain values, nested dicts, (value, unit) pairs."""
 
     @property
     def nbytes(self) -> int:

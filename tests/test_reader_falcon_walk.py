@@ -12,8 +12,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from py4dstem_eer.bench import falcon as bench
-from py4dstem_eer.errors import CorruptFileError
+from py4dstem_eer.errors import CorruptFileError, MissingOptionError
 from py4dstem_eer.readers import falcon, falcon_container, falcon_walk, open_events
+from py4dstem_eer.report import describe
+from py4dstem_eer.streams import loaded
 
 SHAPE = (6, 5)
 
@@ -150,9 +152,28 @@ def test_a_file_that_becomes_shorter_while_its_pages_are_read(path, monkeypatch,
         open_events(path, "falcon", scan_shape=(10, 10))
 
 
-def test_what_is_known_without_options(path):
+def test_what_is_known_without_a_scan(path):
     eer_files.make(path, "v2_7_1_1", seed=2, shape=SHAPE)
-    known = falcon.peek(path)
-    metadata = open_events(path, scan_shape=(5, 7), mem="MEMMAP").metadata
-    assert known["version"] == metadata["version"] == 65002
+    with pytest.raises(MissingOptionError) as raised:
+        open_events(path, skip_frames=2, frames_per_position=2, keep_flyback=False)
+    known = raised.value.facts
+    opened = open_events(path, scan_shape=(16, 1), skip_frames=3, frames_per_position=2)
+    assert known["version"] == opened.metadata["version"] == 65002
     assert known["frames"] == 35
+    column = loaded(raised.value.in_one_column())
+    assert column.metadata == opened.metadata
+    np.testing.assert_array_equal(column.indices, opened.indices)
+    np.testing.assert_array_equal(column.indptr, opened.indptr)
+    with pytest.raises(MissingOptionError) as raised:
+        open_events(path, skip_frames=35)
+    assert raised.value.in_one_column is None
+
+
+def test_info_walks_once_through_a_file_without_a_scan(path, monkeypatch):
+    eer_files.make(path, "v2_7_1_1", seed=2, shape=SHAPE)
+    walks = []
+    monkeypatch.setattr(
+        falcon, "read_pages", lambda path: walks.append(path) or falcon_container.read_pages(path)
+    )
+    assert "unknown; 35 frames" in describe(path)
+    assert walks == [path]

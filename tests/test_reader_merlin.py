@@ -16,10 +16,15 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import py4dstem_eer
-from py4dstem_eer.errors import CorruptFileError, EventWarning, FormatError, ParameterError
+from py4dstem_eer.errors import (
+    CorruptFileError,
+    EventWarning,
+    FormatError,
+    MissingOptionError,
+    ParameterError,
+)
 from py4dstem_eer.readers import (
     detect,
-    merlin,
     merlin_files,
     merlin_frames,
     merlin_source,
@@ -470,10 +475,14 @@ def test_info_says_of_a_file_what_opening_it_says(tmp_path):
     of_options = {"format", "frames_per_position", "keep_flyback"}
     known = {name: value for name, value in opened.items() if name not in of_options}
     assert known["bit_depth"] == 1
-    peeked = merlin.peek(path)
-    assert {name: peeked[name] for name in known} == known
+    with pytest.raises(MissingOptionError) as raised:
+        open_events(path)
+    told = raised.value.facts
+    assert {name: told[name] for name in known} == known
     path.write_bytes(path.read_bytes()[:-1])
-    assert merlin.peek(path)["frames"] == 11  # as errors="skip" reads it
+    with pytest.raises(MissingOptionError) as raised:
+        open_events(path, errors="skip")
+    assert raised.value.facts["frames"] == 11
 
 
 def test_copies_under_another_name(tmp_path):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import warnings
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +15,7 @@ from .falcon_frames import Frames, find_frames
 from .falcon_metadata import read_metadata
 from .falcon_source import FalconSource, settle_waste
 from .falcon_stream import Camera
-from .frame_order import in_order
+from .frame_order import in_order, telling_frames
 from .options import ReaderOptions
 from .stamps import stamp_of
 
@@ -37,18 +39,6 @@ _PROTOTYPE = 65000
 def recognises(path: Path) -> bool:
     """Return whether the file is BigTIFF with events in its first pages."""
     return is_event_tiff(path)
-
-
-def peek(path: Path) -> dict[str, Any]:
-    """Return what can be said about a file without options."""
-    pages = read_pages(path)
-    frames, has_final_image = find_frames(pages)
-    return {
-        "version": frames.compression,
-        "frames": len(frames),
-        "detector": f"{frames.shape[0]} x {frames.shape[1]} pixels (rows x columns)",
-        **read_metadata(pages, has_final_image),
-    }
 
 
 def open_source(path: Path, options: ReaderOptions) -> FalconSource:
@@ -77,19 +67,31 @@ def open_source(path: Path, options: ReaderOptions) -> FalconSource:
             f"{path} is truncated or damaged, from frame {len(frames)} on nothing can be read: "
             f'{pages.cut}; errors="skip" reads the frames before'
         )
-    order = in_order(path, len(frames), options)
+    facts = {
+        "version": frames.compression,
+        "has_final_image": has_final_image,
+        **_described(pages, has_final_image, options.skips_errors),
+    }
+    del pages  # there may be a million, in tables of which the frames keep a part
+    source = partial(_source, frames, facts, stamp)
+    with telling_frames(len(frames), frames.shape, facts, options, source):
+        return source(options)
+
+
+def _source(
+    frames: Frames, facts: Mapping[str, Any], stamp: tuple[int, ...], options: ReaderOptions
+) -> FalconSource:
+    order = in_order(frames.path, len(frames), options, stacklevel=5)
     camera = _camera(frames, options)
     frames, variant = _settled(frames)
     metadata = {
         "format": NAME,
-        "version": frames.compression,
+        **facts,
         **variant,
         "superres": camera.superres,
-        "has_final_image": has_final_image,
         "frames_per_position": order.frames_per_position,
         **order.left_out,
         "keep_flyback": bool(options.keep_flyback),
-        **_described(pages, has_final_image, options.skips_errors),
     }
     if options.defects is not None:
         metadata["defects"] = int(camera.defects.sum())

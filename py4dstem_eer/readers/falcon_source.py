@@ -160,7 +160,7 @@ class FalconSource:
                 f"{self._frames.path}: {n_bad} frames cannot be read and were dropped; {n_missing} "
                 "of them are missing at the end of the file",
                 EventWarning,
-                stacklevel=5,
+                stacklevel=6,
             )
 
     def _blocks(self, first: int, last: int) -> list[range]:

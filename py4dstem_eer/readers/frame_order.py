@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import warnings
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
 from ..detector import Shape2D
 from ..errors import EventWarning, MissingOptionError, ParameterError
 from .options import ReaderOptions
+from .protocol import EventSource
 
 # a scan of which most is missing: one of more frames than these is refused
 _FREE_FRAMES = 2**20
@@ -107,6 +112,43 @@ def in_order(path: Path, n_frames: int, options: ReaderOptions, stacklevel: int 
     if unused:
         warnings.warn(_unused(path, unused, left, options), EventWarning, stacklevel=stacklevel)
     return FrameOrder(kept, options.scan_shape[1], options.skip_frames, per_position, unused)
+
+
+@contextlib.contextmanager
+def telling_frames(
+    n_frames: int,
+    detector_shape: Shape2D,
+    facts: Mapping[str, Any],
+    options: ReaderOptions,
+    open_with: Callable[[ReaderOptions], EventSource],
+) -> Iterator[None]:
+    """Let an error for want of a scan shape come with the frames, and with what is known of them.
+
+    Parameters
+    ----------
+    n_frames : int
+        In the file.
+    detector_shape : (int, int)
+    facts : mapping
+        What else the file tells.
+    options : ReaderOptions
+    open_with : callable
+        Opens the frames, given other options.
+    """
+    try:
+        yield
+    except MissingOptionError as error:
+        rows, columns = detector_shape
+        detector = f"{rows} x {columns} pixels (rows x columns)"
+        error.facts = {"frames": n_frames, "detector": detector, **facts}
+        n_positions, rest = divmod(n_frames - options.skip_frames, options.frames_per_position or 1)
+        if n_positions > 0:
+            skipped = options.skip_frames + rest
+            column = replace(
+                options, scan_shape=(n_positions, 1), skip_frames=skipped, keep_flyback=True
+            )
+            error.in_one_column = partial(open_with, column)
+        raise
 
 
 def without_flyback(scan_shape: Shape2D) -> Shape2D:

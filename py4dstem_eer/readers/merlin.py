@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
 from ..errors import EventWarning
+from .frame_order import telling_frames
 from .merlin_files import Acquisition, open_acquisition
 from .merlin_frames import check_ends, read_numbers
 from .merlin_header import MAGIC, is_companion, read_start
@@ -26,18 +28,6 @@ def recognises(path: Path) -> bool:
     except OSError:
         return False
     return start.startswith(MAGIC) or is_companion(start)
-
-
-def peek(path: Path) -> dict[str, Any]:
-    """Return what can be said about an acquisition without options."""
-    # what is damaged was refused before, unless it is to be dropped
-    acquisition = open_acquisition(path, skip=True)
-    rows, columns = acquisition.encoding.detector_shape
-    return {
-        "frames": acquisition.n_frames,
-        "detector": f"{rows} x {columns} pixels (rows x columns)",
-        **_described(acquisition),
-    }
 
 
 def open_source(path: Path, options: ReaderOptions) -> MerlinSource:
@@ -66,6 +56,13 @@ def open_source(path: Path, options: ReaderOptions) -> MerlinSource:
         those of the scan.
     """
     acquisition = open_acquisition(path, options.skips_errors)
+    facts, source = _described(acquisition), partial(_source, acquisition)
+    detector_shape = acquisition.encoding.detector_shape
+    with telling_frames(acquisition.n_frames, detector_shape, facts, options, source):
+        return source(options)
+
+
+def _source(acquisition: Acquisition, options: ReaderOptions) -> MerlinSource:
     if options.skips_errors:
         scan = arrange(acquisition, options, read_numbers(acquisition))
     else:
@@ -114,4 +111,4 @@ def _tell_what_is_left_out(
             )
     if told:
         message = f"{acquisition.path}: {'; '.join(told)}"
-        warnings.warn(message, EventWarning, stacklevel=4)
+        warnings.warn(message, EventWarning, stacklevel=5)

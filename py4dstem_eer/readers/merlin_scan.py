@@ -133,7 +133,7 @@ def _of_lines(
             announced, left_over = shape, rest
             shape, n_slots = (n_lines, shape[1]), n_slots - rest
     described = dataclasses.replace(options, scan_shape=shape)
-    order = in_order(acquisition.path, n_slots, described, stacklevel=6)
+    order = in_order(acquisition.path, n_slots, described, stacklevel=7)
     return Scan(order, announced=announced, left_over=left_over)
 
 

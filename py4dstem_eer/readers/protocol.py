@@ -82,10 +82,9 @@ class Reader(Protocol):
 
     Everything it imports beyond NumPy, h5py and this package belongs inside functions.
 
-    A module may have a function ``peek(path)`` too, which returns a mapping of what can be said
-    about a file without options; `py4dstem-eer info` shows it where `open_source` raises a
-    MissingOptionError. And ``sample(path, options)``, where opening a large file takes longer than
-    a second: it returns a `Sample`, or None for a file that is small enough to be opened.
+    A module may have a function ``sample(path, options)`` too, where opening a large file takes
+    longer than a second: it returns a `Sample`, or None for a file that is small enough to be
+    opened. `py4dstem-eer info` calls it.
     """
 
     #: The name of the format; that of the entry point.

@@ -16,7 +16,7 @@ import warnings
 from pathlib import Path
 from typing import Any
 
-from ..errors import EventWarning, ParameterError
+from ..errors import EventWarning, MissingOptionError, ParameterError
 from .options import ReaderOptions
 from .protocol import Sample
 from .stamps import stamp_of
@@ -53,11 +53,6 @@ def recognises(path: Path) -> bool:
         return False
 
 
-def peek(path: Path) -> dict[str, Any]:
-    """Return what can be said about a file without options; walks through it once."""
-    return _clocked(build_index(path, skip=False))
-
-
 def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
     """Open a Timepix3 file for reading: walk through it once, for the clock.
 
@@ -71,7 +66,12 @@ def open_source(path: Path, options: ReaderOptions) -> Tpx3Source:
         If it is damaged, or a scan line has no start or end, unless errors="skip".
     """
     stamp = stamp_of(path)
-    return _source(build_index(path, options.skips_errors), options, stamp)
+    index = build_index(path, options.skips_errors)
+    try:
+        return _source(index, options, stamp)
+    except MissingOptionError as error:
+        error.facts = _clocked(index)
+        raise
 
 
 def sample(path: Path, options: ReaderOptions) -> Sample | None:
