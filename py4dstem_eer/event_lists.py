@@ -78,15 +78,16 @@ def _merged_in_order(
 
     Measured first, then written: nothing is allocated beside the result.
     """
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    longest = np.empty(len(lengths), np.int64)
-    _count_runs.on_cpu(len(lengths), indptr, indices, lengths, longest)
-    if (lengths < 0).any():
+    n_patterns = len(indptr) - 1
+    new_indptr = np.zeros(n_patterns + 1, np.int64)
+    longest = np.empty(n_patterns, np.int64)
+    _count_runs.on_cpu(n_patterns, indptr, indices, new_indptr[1:], longest)
+    if (new_indptr < 0).any():
         return None
-    new_indptr = pattern_starts(lengths)
+    np.cumsum(new_indptr, out=new_indptr)
     merged = np.empty(new_indptr[-1], indices.dtype)
     counts = np.empty(new_indptr[-1], count_dtype(int(longest.max(initial=0))))
-    _write_runs.on_cpu(len(lengths), indptr, indices, new_indptr, merged, counts)
+    _write_runs.on_cpu(n_patterns, indptr, indices, new_indptr, merged, counts)
     return new_indptr, merged, counts
 
 
@@ -116,7 +117,9 @@ def gathered(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, patterns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
     """Return the lists of the chosen `patterns`, in that order."""
-    new_indptr = pattern_starts(np.diff(indptr)[patterns])
+    new_indptr = np.zeros(len(patterns) + 1, np.int64)
+    _measure_patterns.on_cpu(len(patterns), indptr, patterns, new_indptr[1:])
+    np.cumsum(new_indptr, out=new_indptr)
     new_indices = np.empty(new_indptr[-1], indices.dtype)
     _copy_patterns.on_cpu(len(patterns), indptr, indices, patterns, new_indptr, new_indices)
     if counts is None:
@@ -198,6 +201,11 @@ def _write_runs(p, indptr, indices, new_indptr, out, counts):
             out[at] = indices[e]
             counts[at] = 0
         counts[at] += 1
+
+
+@kernel
+def _measure_patterns(j, indptr, patterns, lengths):
+    lengths[j] = indptr[patterns[j] + 1] - indptr[patterns[j]]
 
 
 @kernel

@@ -15,12 +15,11 @@ from .event_lists import (
     count_dtype,
     index_dtype,
     merge_sorted,
-    pattern_starts,
     smallest_counts,
     sort_pattern,
     sum_dtype,
 )
-from .event_pieces import joined, pieces
+from .event_pieces import Pieces, joined
 
 #: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
 _SCRATCH_PIXELS = 8192
@@ -35,8 +34,8 @@ def mapped(
         return _mapped_in_order(indptr, indices, counts, pixel_map)
     if n_target <= _SCRATCH_PIXELS:
         return _mapped_by_counting(indptr, indices, counts, pixel_map)
-    parts = pieces(indptr, indices, counts)
-    return joined(_mapped_by_sorting(*part, pixel_map) for part in parts)
+    pieces = Pieces(indptr, indices, counts)
+    return joined((_mapped_by_sorting(*piece, pixel_map) for piece in pieces), len(pieces))
 
 
 def _mapped_by_sorting(indptr, indices, counts, pixel_map):
@@ -55,13 +54,13 @@ def _mapped_in_order(indptr, indices, counts, pixel_map):
     """Map where kept pixels stay in order: measure, then write what is kept."""
     lut = pixel_map.unsigned_lut
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    _count_kept.on_cpu(len(lengths), indptr, indices, lut, n_target, lengths)
-    new_indptr = pattern_starts(lengths)
+    new_indptr = np.zeros(len(indptr), np.int64)
+    _count_kept.on_cpu(len(indptr) - 1, indptr, indices, lut, n_target, new_indptr[1:])
+    np.cumsum(new_indptr, out=new_indptr)
     out = np.empty(new_indptr[-1], index_dtype(n_target))
     weights = None if counts is None else np.empty(new_indptr[-1], counts.dtype)
     lists = (indptr, indices, counts, lut, n_target, new_indptr, out, weights)
-    _write_kept.on_cpu(len(lengths), *lists)
+    _write_kept.on_cpu(len(indptr) - 1, *lists)
     return new_indptr, out, smallest_counts(weights)
 
 
@@ -72,16 +71,17 @@ def _mapped_by_counting(indptr, indices, counts, pixel_map):
     """
     lut, shift = pixel_map.short_lut
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
-    lengths = np.empty(len(indptr) - 1, np.int64)
-    largest = np.zeros(len(lengths), sum_dtype(counts))
+    n_patterns = len(indptr) - 1
+    new_indptr = np.zeros(n_patterns + 1, np.int64)
+    largest = np.zeros(n_patterns, sum_dtype(counts))
     lists = (indptr, indices, counts, lut, shift, n_target)
-    _count_targets.on_cpu(len(lengths), *lists, lengths, largest)
+    _count_targets.on_cpu(n_patterns, *lists, new_indptr[1:], largest)
     most = int(largest.max(initial=0))
-    new_indptr = pattern_starts(lengths)
+    np.cumsum(new_indptr, out=new_indptr)
     out = np.empty(new_indptr[-1], index_dtype(n_target))
     nothing = np.empty(0, count_dtype(most))
     weights = np.empty(new_indptr[-1], count_dtype(most)) if most > 1 else nothing
-    _write_targets.on_cpu(len(lengths), *lists, new_indptr, out, weights)
+    _write_targets.on_cpu(n_patterns, *lists, new_indptr, out, weights)
     return new_indptr, out, weights if most > 1 else None
 
 

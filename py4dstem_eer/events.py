@@ -299,9 +299,13 @@ class EventStore:
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         corners = (rows * self.scan_shape[1] + columns).ravel() * factor
         # some at a time, as sorting takes several times the memory of what is sorted
+        parts = np.array_split(corners, min(len(corners), _PIECES))
         lists = joined(
-            event_lists.summed(self.indptr, self.indices, self.counts, part[:, None] + group)
-            for part in np.array_split(corners, min(len(corners), _PIECES))
+            (
+                event_lists.summed(self.indptr, self.indices, self.counts, part[:, None] + group)
+                for part in parts
+            ),
+            len(parts),
         )
         return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 

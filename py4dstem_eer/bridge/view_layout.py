@@ -22,9 +22,10 @@ def _moved(function: Callable) -> Callable[..., EventStore | None]:
             return None
         if axes[0] > 1:
             events, axes = by_pixel(events), tuple((a + 2) % 4 for a in axes)
+        pixel_map = None if axes[2] == 2 else transpose_map(events.detector_shape)
         if axes[0] == 1:
-            events = scan_transposed(events)
-        return events if axes[2] == 2 else events.mapped(transpose_map(events.detector_shape))
+            return scan_transposed(events, pixel_map)
+        return events if pixel_map is None else events.mapped(pixel_map)
 
     return move
 

@@ -42,7 +42,7 @@ class Reductions:
         lazy = {
             _SCAN: lambda: reductions.pattern_sum(self.events).astype(result),
             _DETECTOR: lambda: reductions.electrons_per_position(self.events).astype(result),
-            _ALL: lambda: reductions.electrons_per_position(self.events).sum().astype(result),
+            _ALL: lambda: np.int64(self.events.n_events).astype(result),
         }
         return self._reduced(np.sum, lazy, axis, {"dtype": dtype, **options})
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -10,9 +11,9 @@ from ..device import Device, get_device, kernel, scalar_function
 from ..errors import EventError, ParameterError
 from ..events import EventStore
 from ..progress import track
+from .blocks import filling, lists_on
 from .reductions import check_mask
 
-_NO_COUNTS = np.zeros(0, np.uint8)
 #: Every pixel counts once.
 NO_MASK = np.zeros(0, np.float64)
 
@@ -25,21 +26,23 @@ def row_of(index, multiplier, shift):
 
 
 @kernel
-def _moments(p, indptr, indices, columns, multiplier, shift, moments):
+def _moments(p, indptr, indices, columns, multiplier, shift, weights, row_sums, column_sums):
     rows = np.uint64(0)
     total = np.uint64(0)
     own = indices[indptr[p] : indptr[p + 1]]  # a view, see `event_lists`
     for k in range(len(own)):
         rows += row_of(own[k], multiplier, shift)
         total += np.uint64(own[k])
-    moments[p, 0] = len(own)
-    moments[p, 1] = rows
-    moments[p, 2] = float(total) - columns * float(rows)
+    weights[p] = len(own)
+    row_sums[p] = rows
+    column_sums[p] = float(total) - columns * float(rows)
 
 
 @kernel(fastmath={"reassoc"})
-def _weighted_moments(p, indptr, indices, counts, mask, columns, multiplier, shift, moments):
-    weights = 0.0
+def _weighted_moments(
+    p, indptr, indices, counts, mask, columns, multiplier, shift, weights, row_sums, column_sums
+):
+    total = 0.0
     rows = 0.0
     cols = 0.0
     first = indptr[p]
@@ -49,12 +52,12 @@ def _weighted_moments(p, indptr, indices, counts, mask, columns, multiplier, shi
         if len(mask) > 0:
             weight *= mask[own[k]]
         row = float(np.int32(row_of(own[k], multiplier, shift)))
-        weights += weight
+        total += weight
         rows += weight * row
         cols += weight * (float(own[k]) - columns * row)
-    moments[p, 0] = weights
-    moments[p, 1] = rows
-    moments[p, 2] = cols
+    weights[p] = total
+    row_sums[p] = rows
+    column_sums[p] = cols
 
 
 def centre_of_mass(
@@ -88,10 +91,9 @@ def centre_of_mass(
     """
     where = get_device(device)
     weights = where.asarray(NO_MASK if mask is None else parse_mask(mask, events.detector_shape))
-    moments = np.empty((*events.scan_shape, 3))
+    moments = np.empty((3, *events.scan_shape))
     for first, block in track(events.blocks(), "Centre of mass"):
-        part = where.asnumpy(block_moments(block, weights, where))
-        moments[first : first + block.scan_shape[0]] = part.reshape(*block.scan_shape, 3)
+        fill_moments(moments, first, block, weights, where)
     return from_moments(moments)
 
 
@@ -118,12 +120,12 @@ def centre_of_mass_dense(
     detector = (data.shape[2], data.shape[3])
     weights = np.ones(detector) if mask is None else parse_mask(mask, detector).reshape(detector)
     rows, columns = np.indices(detector, dtype=np.float64)
-    operators = np.stack([weights, weights * rows, weights * columns]).reshape(3, -1).T
-    moments = np.empty((*data.shape[:2], 3))
+    operators = np.stack([weights, weights * rows, weights * columns]).reshape(3, -1)
+    moments = np.empty((3, *data.shape[:2]))
     for rx in track(range(data.shape[0]), "Centre of mass"):
-        moments[rx] = np.asarray(data[rx], np.float64).reshape(data.shape[1], -1) @ operators
+        moments[:, rx] = operators @ np.asarray(data[rx], np.float64).reshape(data.shape[1], -1).T
     if not np.isfinite(moments).all():
-        position = tuple(int(i) for i in np.argwhere(~np.isfinite(moments))[0][:2])
+        position = tuple(int(i) for i in np.argwhere(~np.isfinite(moments).all(axis=0))[0])
         raise ParameterError(f"the pattern at scan position {position} holds NaN or infinity")
     return from_moments(moments)
 
@@ -191,18 +193,30 @@ def parse_mask(mask: np.ndarray, detector_shape: tuple[int, int]) -> np.ndarray:
     return mask.astype(np.uint8 if mask.dtype == np.bool_ else np.float64).ravel()
 
 
-def block_moments(block: EventStore, mask: Any, where: Device) -> Any:
-    """Return Σ weight, Σ weight·row, Σ weight·column of every pattern, (patterns, 3)."""
-    moments = where.xp.empty((block.n_patterns, 3))
-    indptr, indices = where.asarray(block.indptr), where.asarray(block.indices)
+def fill_moments(
+    moments: np.ndarray, first: int, block: EventStore, mask: Any, where: Device
+) -> None:
+    """Put Σ weight, Σ weight·row, Σ weight·column of a block's patterns into (3, Rx, Ry).
+
+    Parameters
+    ----------
+    moments : (3, Rx, Ry) float64
+    first : int
+        Scan row that the block starts at.
+    block : EventStore
+    mask : (Qx * Qy,) or `NO_MASK`
+        Weight of every detector pixel, on the device.
+    where : Device
+    """
+    indptr, indices, counts = lists_on(block, where)
     detector = (float(block.detector_shape[1]), *row_divider(block.detector_shape))
-    if block.counts is None and len(mask) == 0:
-        _moments.launch(where, block.n_patterns, indptr, indices, *detector, moments)
-    else:
-        counts = where.asarray(_NO_COUNTS if block.counts is None else block.counts)
-        lists = (indptr, indices, counts, mask)
-        _weighted_moments.launch(where, block.n_patterns, *lists, *detector, moments)
-    return moments
+    with contextlib.ExitStack() as stack:
+        parts = [stack.enter_context(filling(m, first, block, where)) for m in moments]
+        if block.counts is None and len(mask) == 0:
+            _moments.launch(where, block.n_patterns, indptr, indices, *detector, *parts)
+        else:
+            lists = (indptr, indices, counts, mask)
+            _weighted_moments.launch(where, block.n_patterns, *lists, *detector, *parts)
 
 
 def row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:
@@ -219,11 +233,13 @@ def row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:
 
 
 def from_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """Return the centre of mass, NaN where empty, and weight from Σ w, Σ w·row, Σ w·column."""
-    weight = np.ascontiguousarray(moments[..., 0])
-    com = np.full((2, *weight.shape), np.nan)
-    for axis in range(2):
-        np.divide(moments[..., axis + 1], weight, out=com[axis], where=weight > 0)
+    """Turn Σ w, Σ w·row, Σ w·column, (3, Rx, Ry), into the centre of mass and Σ w, in place.
+
+    It is NaN where nothing was counted.
+    """
+    weight, com = moments[0], moments[1:]
+    np.divide(com, weight, out=com, where=weight > 0)
+    com[:, ~(weight > 0)] = np.nan
     return com, weight
 
 

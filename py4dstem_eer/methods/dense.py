@@ -7,7 +7,7 @@ import numpy as np
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
-from .reductions import lists_on
+from .blocks import lists_on
 
 #: Dtypes that compiled loops can write.
 _COMPILED = tuple(np.dtype(code) for code in "bBhHiIlLqQfdFD")

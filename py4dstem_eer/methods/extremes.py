@@ -7,8 +7,8 @@ import numpy as np
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
+from .blocks import lists_on, reduce_patterns
 from .pixel_order import hits_per_pixel
-from .reductions import lists_on, reduce_patterns
 
 _LARGEST = np.iinfo(np.uint32).max
 

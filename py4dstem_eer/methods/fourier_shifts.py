@@ -9,8 +9,8 @@ import numpy as np
 from ..device import get_device, kernel, scalar_function
 from ..events import EventStore
 from ..progress import track
+from .blocks import equal_parts, lists_on
 from .com import row_divider, row_of
-from .reductions import equal_parts, lists_on
 from .shifted_patterns import Shift
 
 #: Grid points that an event is spread over in each direction, on a grid twice as fine as the

@@ -21,7 +21,7 @@ from ..device import get_device, kernel
 from ..errors import ParameterError
 from ..events import EventStore
 from ..progress import track
-from .reductions import lists_on
+from .blocks import lists_on
 
 
 @kernel

@@ -19,11 +19,12 @@ from ..errors import ParameterError
 from ..events import EventStore
 from ..parameters import parse_real
 from ..progress import track
+from .blocks import lists_on
 from .bright_field import Disk, find_disk
-from .com import NO_MASK, block_moments, from_moments
+from .com import NO_MASK, fill_moments, from_moments
 from .hot_pixels import find_hot_pixels, sample_pattern, warn_hot
 from .radial import PolarGrid, RadialStack, parse_selection
-from .reductions import block_sum, fill_stack, lists_on
+from .reductions import block_sum, fill_stack
 
 #: Rings across the disk's radius: its edge is then an edge between rings.
 RINGS_PER_DISK = 16
@@ -170,17 +171,15 @@ def _one_sweep(
     as one kernel for all, whose loop stalls on its writes.
     """
     pattern = np.zeros(pixel_map.source_shape, np.int64)
-    moments = np.empty((*events.scan_shape, 3))
+    moments = np.empty((3, *events.scan_shape))
     n_target = pixel_map.target_shape[0] * pixel_map.target_shape[1]
     stack = where.xp.zeros((events.n_patterns, n_target), np.uint32)
     lut = where.asarray(pixel_map.unsigned_lut)
     kept = pixel_map.lut != DROPPED
     weights = where.asarray(NO_MASK if kept.all() else kept.astype(np.uint8))
     for first, block in track(events.blocks(), "One sweep over the events"):
-        rows = slice(first, first + block.scan_shape[0])
         pattern += block_sum(block, where).reshape(pattern.shape)
-        part = block_moments(block, weights, where)
-        moments[rows] = where.asnumpy(part).reshape(*block.scan_shape, 3)
+        fill_moments(moments, first, block, weights, where)
         begin = first * events.scan_shape[1]
         counted = stack[begin : begin + block.n_patterns]
         fill_stack.launch(where, block.n_patterns, *lists_on(block, where), lut, counted)

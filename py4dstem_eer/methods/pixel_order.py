@@ -4,12 +4,18 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..detector import PixelMap
 from ..device import get_device, kernel
 from ..errors import CorruptFileError
 from ..event_lists import gathered, index_dtype, smallest_counts
+from ..event_maps import mapped
+from ..event_pieces import joined
 from ..events import EventStore
 from ..progress import track
-from .reductions import equal_parts, lists_on, reduce_patterns
+from .blocks import equal_parts, lists_on, reduce_patterns
+
+#: Parts of the scan that are turned one after the other.
+_PARTS = 64
 
 
 @kernel
@@ -120,13 +126,27 @@ def pixel_images(exchanged: EventStore, pixels: np.ndarray) -> np.ndarray:
     return stack
 
 
-def scan_transposed(events: EventStore) -> EventStore:
-    """Return the events with scan rows and columns exchanged, in memory."""
+def scan_transposed(events: EventStore, pixel_map: PixelMap | None = None) -> EventStore:
+    """Return the events with scan rows and columns exchanged, in memory.
+
+    Parameters
+    ----------
+    events : EventStore
+    pixel_map : PixelMap, optional
+        Where the events go on the detector, at the same time.
+    """
     loaded = events.load()
+    given = loaded.indptr, loaded.indices, loaded.counts
     order = np.arange(events.n_patterns).reshape(events.scan_shape).T.ravel()
-    lists = gathered(loaded.indptr, loaded.indices, loaded.counts, order)
+    detector_shape = events.detector_shape
+    if pixel_map is None:
+        lists = gathered(*given, order)
+    else:  # some at a time, as the events are not wanted in one order without the other
+        detector_shape = pixel_map.target_shape
+        parts = np.array_split(order, max(1, min(len(order), _PARTS)))
+        lists = joined((mapped(*gathered(*given, part), pixel_map) for part in parts), len(parts))
     shape = (events.scan_shape[1], events.scan_shape[0])
-    return EventStore(shape, events.detector_shape, *lists, events.metadata, trusted=True)
+    return EventStore(shape, detector_shape, *lists, events.metadata, trusted=True)
 
 
 def _hits_by_part(block: EventStore, first: int, chosen: np.ndarray | None) -> np.ndarray:
@@ -140,7 +160,9 @@ def _place_block(
 ) -> np.ndarray:
     """Sort one block in from `start` of every pixel on, and return where the next block starts."""
     hits = _hits_by_part(block, first, None)
-    cursor = start + np.cumsum(hits, axis=0) - hits
+    cursor = np.cumsum(hits, axis=0)
+    cursor -= hits
+    cursor += start
     lists = (equal_parts(block), *lists_on(block, get_device("cpu")))
     _place.on_cpu(len(cursor), *lists, first * block.scan_shape[1], cursor, positions, weights)
     return start + hits.sum(0)

@@ -9,7 +9,7 @@ from ..device import get_device, kernel, scalar_function
 from ..event_lists import smallest_counts
 from ..events import EventStore
 from ..streams import StreamedEventStore
-from .reductions import lists_on
+from .blocks import lists_on
 
 
 @scalar_function

@@ -12,15 +12,14 @@ from typing import Any
 import numpy as np
 
 from ..detector import PixelMap
-from ..device import Device, Kernel, get_device, kernel, n_threads
+from ..device import Device, Kernel, get_device, kernel
 from ..errors import ParameterError
 from ..events import EventStore
 from ..progress import track
 from ..shapes import check_map_fits
+from .blocks import equal_parts, filling, lists_on, reduce_patterns
 from .scatter import scattered_max, scattered_sum
 
-#: One electron in every entry, for kernels that read counts.
-_NO_COUNTS = np.zeros(0, np.uint8)
 #: How many electrons a byte counts before it begins again at zero.
 _BYTE = 256
 
@@ -109,10 +108,11 @@ def pattern_sum(
             total += block_sum(block, where)
         return total.reshape(events.detector_shape)
     weights = _real_space_weights(weights, events.scan_shape)
-    total = np.zeros(math.prod(events.detector_shape), weights.dtype)
+    dtype = np.result_type(weights.dtype, np.int64)
+    total = np.zeros(math.prod(events.detector_shape), dtype)
     for first, block in track(events.blocks(), "Sum of patterns"):
         part = weights[first : first + block.scan_shape[0]].ravel()
-        total += _weighted_block_sum(block, part, where)
+        total += _weighted_block_sum(block, part, dtype, where)
     return total.reshape(events.detector_shape)
 
 
@@ -127,22 +127,23 @@ def pattern_max(events: EventStore, device: str = "cpu") -> np.ndarray:
 
 def electrons_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:
     """Return the number of electrons of every pattern, (Rx, Ry) int64."""
-    return _reduce_counts(events, _count_events, "Electrons per position", device)
+    return _reduce_counts(events, _count_events, np.int64, "Electrons per position", device)
 
 
 def largest_per_position(events: EventStore, device: str = "cpu") -> np.ndarray:
-    """Return the largest count of every pattern, (Rx, Ry) int64 [electrons]."""
-    return _reduce_counts(events, _find_largest, "Maximum per position", device)
+    """Return the largest count of every pattern, (Rx, Ry) uint32 [electrons]."""
+    return _reduce_counts(events, _find_largest, np.uint32, "Maximum per position", device)
 
 
-def _reduce_counts(events: EventStore, reduction: Any, title: str, device: str) -> np.ndarray:
+def _reduce_counts(
+    events: EventStore, reduction: Kernel, dtype: type, title: str, device: str
+) -> np.ndarray:
     where = get_device(device)
-    image = np.empty(events.scan_shape, np.int64)
+    image: np.ndarray = np.empty(events.scan_shape, dtype)
     for first, block in track(events.blocks(), title):
-        part = where.xp.empty(block.n_patterns, np.int64)
         indptr, _, counts = lists_on(block, where)
-        reduction.launch(where, block.n_patterns, indptr, counts, part)
-        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
+        with filling(image, first, block, where) as part:
+            reduction.launch(where, block.n_patterns, indptr, counts, part)
     return image
 
 
@@ -191,15 +192,11 @@ def check_mask(mask: Any, detector_shape: tuple[int, int]) -> None:
 def _real_space_weights(weights: np.ndarray, scan_shape: tuple[int, int]) -> np.ndarray:
     if np.shape(weights) != tuple(scan_shape):
         raise ParameterError(f"the mask has shape {np.shape(weights)}, the scan has {scan_shape}")
-    if np.asarray(weights).dtype.kind in "biu":
+    if np.asarray(weights).dtype == np.bool_:
+        return np.asarray(weights).view(np.int8)
+    if np.asarray(weights).dtype.kind in "iu":
         return np.asarray(weights, np.int64)
     return np.asarray(weights, np.complex128 if np.iscomplexobj(weights) else np.float64)
-
-
-def lists_on(block: EventStore, where: Device) -> tuple:
-    """Return indptr, indices and counts on a device; counts are empty if each entry is one."""
-    counts = _NO_COUNTS if block.counts is None else block.counts
-    return tuple(where.asarray(array) for array in (block.indptr, block.indices, counts))
 
 
 def block_sum(block: EventStore, where: Device) -> np.ndarray:
@@ -230,12 +227,14 @@ def _tallied_sum(block: EventStore) -> np.ndarray:
     return total
 
 
-def _weighted_block_sum(block: EventStore, weights: np.ndarray, where: Device) -> np.ndarray:
+def _weighted_block_sum(
+    block: EventStore, weights: np.ndarray, dtype: np.dtype, where: Device
+) -> np.ndarray:
     if where.name == "gpu":
         n_pixels = math.prod(block.detector_shape)
         total = where.asnumpy(scattered_sum(lists_on(block, where), n_pixels, weights, where))
-        return total.astype(weights.dtype)  # whole numbers are exact in its float64
-    return reduce_patterns(block, _add_patterns, (weights,), weights.dtype).sum(0)
+        return total.astype(dtype)  # whole numbers are exact in its float64
+    return reduce_patterns(block, _add_patterns, (weights,), dtype).sum(0)
 
 
 def _block_max(block: EventStore, where: Device) -> np.ndarray:
@@ -243,46 +242,3 @@ def _block_max(block: EventStore, where: Device) -> np.ndarray:
         lists = lists_on(block, where)
         return where.asnumpy(scattered_max(lists, math.prod(block.detector_shape), where))
     return reduce_patterns(block, _maximise_patterns, (), np.uint32).max(0)
-
-
-def equal_parts(block: EventStore) -> np.ndarray:
-    """Return the bounds of ranges of patterns, one a thread, of about equal numbers of events.
-
-    Returns
-    -------
-    bounds : (parts + 1,) int64
-        Part i is of patterns bounds[i] to bounds[i + 1].
-    """
-    n_parts = max(1, min(n_threads(), block.n_patterns))
-    shares = np.linspace(0, len(block.indices), n_parts + 1)[1:-1]
-    bounds = np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns]
-    return bounds.astype(np.int64)
-
-
-def reduce_patterns(
-    block: EventStore, reduction: Kernel, extra: tuple, dtype: Any, initial: Any = 0
-) -> np.ndarray:
-    """Run a reduction on the CPU with one accumulator, and one range of patterns, a thread.
-
-    Parameters
-    ----------
-    block : EventStore
-        In memory.
-    reduction : Kernel
-        ``(i, bounds, indptr, indices, counts, *extra, parts)``: adds part i to ``parts[i]``.
-    extra : tuple of arrays
-    dtype : dtype
-        Of the accumulators.
-    initial : number
-        What each accumulator starts with.
-
-    Returns
-    -------
-    parts : (parts, Qx * Qy)
-    """
-    bounds = equal_parts(block)
-    n_pixels = block.detector_shape[0] * block.detector_shape[1]
-    parts = np.full((len(bounds) - 1, n_pixels), initial, dtype)
-    lists = (bounds, *lists_on(block, get_device("cpu")))
-    reduction.on_cpu(len(bounds) - 1, *lists, *extra, parts)
-    return parts

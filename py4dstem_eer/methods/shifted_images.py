@@ -7,22 +7,26 @@ import numpy as np
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
+from .blocks import filling, lists_on
 from .com import row_divider, row_of
-from .reductions import lists_on
 
 
 @kernel
-def _weigh_shifted(
-    p, indptr, indices, counts, mask, start_x, start_y, part_x, part_y, divider, image
-):
+def _weigh_shifted(p, indptr, indices, counts, mask, shift_x, shift_y, subpixel, divider, image):
     """Sum the events of one pattern under the mask, rolled by a whole and a partial pixel."""
     rows, columns = mask.shape
-    wx, wy = part_x[p], part_y[p]
+    sx, sy = shift_x[p], shift_y[p]
+    if not subpixel:
+        sx, sy = np.rint(sx), np.rint(sy)
+    floor_x, floor_y = np.int64(np.floor(sx)), np.int64(np.floor(sy))
+    wx, wy = sx - floor_x, sy - floor_y
     whole = wx == 0 and wy == 0
+    # where an event looks the mask up, counted from 0 on
+    start_x, start_y = -floor_x % rows, -floor_y % columns
     total = mask[0, 0] * 0
     for e in range(indptr[p], indptr[p + 1]):
         row = np.int64(row_of(indices[e], divider[0], divider[1]))
-        r, c = row + start_x[p], np.int64(indices[e]) - row * columns + start_y[p]
+        r, c = row + start_x, np.int64(indices[e]) - row * columns + start_y
         if r >= rows:
             r -= rows
         if c >= columns:
@@ -63,20 +67,14 @@ def shifted_virtual_image(
     image : (Rx, Ry) float64 or complex128
         [electrons]
     """
-    if not subpixel:
-        shift_x, shift_y = np.round(shift_x), np.round(shift_y)
-    floors = [np.floor(s).astype(np.int64) for s in (shift_x, shift_y)]
-    parts = [s - f for s, f in zip((shift_x, shift_y), floors, strict=True)]
-    # where an event looks the mask up, counted from 0 on
-    starts = [np.mod(-f, n) for f, n in zip(floors, events.detector_shape, strict=True)]
+    shifts = [np.ascontiguousarray(shift, np.float64) for shift in (shift_x, shift_y)]
     divider = np.array(row_divider(events.detector_shape))
     image = np.empty(events.scan_shape, np.complex128 if np.iscomplexobj(mask) else np.float64)
+    mask = mask.astype(image.dtype)
     cpu = get_device("cpu")
     for first, block in track(events.blocks(), "Virtual image"):
-        rows = slice(first, first + block.scan_shape[0])
-        shifts = [a[rows].ravel() for a in (*starts, *parts)]
-        part = np.empty(block.n_patterns, image.dtype)
-        lists = (*lists_on(block, cpu), mask.astype(image.dtype), *shifts, divider)
-        _weigh_shifted.launch(cpu, block.n_patterns, *lists, part)
-        image[rows] = part.reshape(block.scan_shape)
+        own = (shift[first : first + block.scan_shape[0]].ravel() for shift in shifts)
+        with filling(image, first, block, cpu) as part:
+            lists = (*lists_on(block, cpu), mask, *own, subpixel, divider)
+            _weigh_shifted.launch(cpu, block.n_patterns, *lists, part)
     return image

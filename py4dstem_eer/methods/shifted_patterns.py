@@ -7,17 +7,26 @@ import numpy as np
 from ..device import kernel, scalar_function
 from ..events import EventStore
 from ..progress import track
+from .blocks import reduce_patterns
 from .com import row_divider, row_of
 from .pixel_order import hits_per_pixel
-from .reductions import reduce_patterns
 
 Shift = tuple[np.ndarray, np.ndarray]
 
+#: No pattern is shifted.
+_STILL = np.zeros((0, 0), np.int64)
+
 
 @scalar_function
-def _moved(index, shift_x, shift_y, rows, columns, multiplier, bits):
+def _wrapped(p, shift, n):
+    """Return the shift of a pattern as one of 0 to n − 1 pixels; there may be none at all."""
+    return shift[p] % n if len(shift) > 0 else 0
+
+
+@scalar_function
+def _moved(index, shift_x, shift_y, rows, columns, divider):
     """Return the flat index of a pixel after a shift of 0 to n − 1 pixels with periodic edges."""
-    row = np.int64(row_of(index, multiplier, bits))
+    row = np.int64(row_of(index, divider[0], divider[1]))
     column = np.int64(index) - row * columns + shift_y
     row += shift_x
     if row >= rows:
@@ -31,10 +40,11 @@ def _moved(index, shift_x, shift_y, rows, columns, multiplier, bits):
 def _add_shifted(
     i, bounds, indptr, indices, counts, weights, shift_x, shift_y, shape, divider, sums
 ):
+    rows, columns = shape[0], shape[1]
     for p in range(bounds[i], bounds[i + 1]):
+        by_x, by_y = _wrapped(p, shift_x, rows), _wrapped(p, shift_y, columns)
         for e in range(indptr[p], indptr[p + 1]):
-            to = (shift_x[p], shift_y[p], shape[0], shape[1], divider[0], divider[1])
-            at = _moved(indices[e], *to)
+            at = _moved(indices[e], by_x, by_y, rows, columns, divider)
             sums[i, at] += weights[p] * counts[e] if len(counts) > 0 else weights[p]
 
 
@@ -42,10 +52,11 @@ def _add_shifted(
 def _maximise_shifted(
     i, bounds, indptr, indices, counts, weights, shift_x, shift_y, shape, divider, largest
 ):
+    rows, columns = shape[0], shape[1]
     for p in range(bounds[i], bounds[i + 1]):
+        by_x, by_y = _wrapped(p, shift_x, rows), _wrapped(p, shift_y, columns)
         for e in range(indptr[p], indptr[p + 1]):
-            to = (shift_x[p], shift_y[p], shape[0], shape[1], divider[0], divider[1])
-            at = _moved(indices[e], *to)
+            at = _moved(indices[e], by_x, by_y, rows, columns, divider)
             value = weights[p] * counts[e] if len(counts) > 0 else weights[p]
             largest[i, at] = max(largest[i, at], value)
 
@@ -67,7 +78,7 @@ def shifted_sum(events: EventStore, weights: np.ndarray, shift: Shift) -> np.nda
     """
     dtype = np.dtype(np.complex128 if np.iscomplexobj(weights) else np.float64)
     total: np.ndarray = np.zeros(events.detector_shape[0] * events.detector_shape[1], dtype)
-    arrays = _prepared(events, weights.astype(dtype), shift)
+    arrays = _prepared(events, weights, shift)
     for first, block in track(events.blocks(), "Sum of patterns"):
         extra = _of_block(block, first, arrays)
         total += reduce_patterns(block, _add_shifted, extra, dtype).sum(0)
@@ -91,8 +102,7 @@ def weighted_max(events: EventStore, weights: np.ndarray, shift: Shift | None = 
         [electrons]
     """
     largest = np.full(events.detector_shape[0] * events.detector_shape[1], -np.inf)
-    still = (np.zeros(events.scan_shape, np.int64),) * 2
-    arrays = _prepared(events, weights.astype(np.float64), shift or still)
+    arrays = _prepared(events, weights, shift or (_STILL, _STILL))
     for first, block in track(events.blocks(), "Maximum of patterns"):
         extra = _of_block(block, first, arrays)
         parts = reduce_patterns(block, _maximise_shifted, extra, np.float64, -np.inf)
@@ -107,10 +117,14 @@ def weighted_max(events: EventStore, weights: np.ndarray, shift: Shift | None = 
 
 
 def _prepared(events: EventStore, weights: np.ndarray, shift: Shift) -> tuple:
-    """Return weights and shifts, shifts from 0 on, and what tells rows from columns."""
+    """Return weights and shifts, and what tells rows from columns."""
     shape = np.array(events.detector_shape, np.int64)
-    wrapped = [np.mod(s, n).astype(np.int64) for s, n in zip(shift, shape, strict=True)]
-    return weights, *wrapped, shape, np.array(row_divider(events.detector_shape))
+    # as they are: what is made for every position may be as large as the events
+    if weights.dtype == np.bool_:
+        weights = weights.view(np.int8)
+    else:
+        weights = np.asarray(weights, np.complex128 if np.iscomplexobj(weights) else np.float64)
+    return weights, *shift, shape, np.array(row_divider(events.detector_shape))
 
 
 def _of_block(block: EventStore, first: int, arrays: tuple) -> tuple:

@@ -7,7 +7,8 @@ import numpy as np
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
-from .reductions import check_mask, lists_on
+from .blocks import filling, lists_on
+from .reductions import check_mask
 
 
 @kernel
@@ -57,13 +58,12 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     words = where.asarray(_bit_words(mask)) if mask.dtype == np.bool_ else None
     image = np.empty(events.scan_shape, dtype)
     for first, block in track(events.blocks(), "Virtual image"):
-        part = where.xp.empty(block.n_patterns, dtype)
         indptr, indices, counts = lists_on(block, where)
-        if words is not None and len(counts) == 0:
-            _count_inside.launch(where, block.n_patterns, indptr, indices, words, part)
-        else:
-            _weigh_events.launch(where, block.n_patterns, indptr, indices, counts, flat, part)
-        image[first : first + block.scan_shape[0]] = where.asnumpy(part).reshape(block.scan_shape)
+        with filling(image, first, block, where) as part:
+            if words is not None and len(counts) == 0:
+                _count_inside.launch(where, block.n_patterns, indptr, indices, words, part)
+            else:
+                _weigh_events.launch(where, block.n_patterns, indptr, indices, counts, flat, part)
     return image
 
 
