@@ -3,10 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from .readers.protocol import EventSource
+from typing import Any
 
 
 class EventError(ValueError):
@@ -32,15 +29,15 @@ class MissingOptionError(ParameterError):
     facts : mapping
         What the file tells without the option; `info` shows it.
     in_one_column : callable, optional
-        Where the shape of the scan is missing: opens the patterns, one after another, as a scan of
-        one column.
+        Where the shape of the scan is missing: returns the `EventSource` of the patterns, one after
+        another, as a scan of one column.
     """
 
     def __init__(self, message: str = "", needed: Mapping[str, Any] | None = None) -> None:
         super().__init__(message)
         self.needed: dict[str, Any] = dict(needed or {})
         self.facts: Mapping[str, Any] = {}
-        self.in_one_column: Callable[[], EventSource] | None = None
+        self.in_one_column: Callable[[], Any] | None = None
 
 
 class CalibrationError(EventError):
