@@ -548,7 +548,7 @@ def test_assignment_is_refused_with_the_reason():
     np.testing.assert_array_equal(np.asarray(view), counts())
 
 
-@pytest.mark.parametrize("name", ["reshape", "transpose", "flat", "ravel", "T", "view"])
+@pytest.mark.parametrize("name", ["flat", "ravel", "view", "tolist"])
 def test_what_a_view_lacks_is_named_with_the_way_out(name):
     with pytest.raises(AttributeError, match=r"to_dense"):
         getattr(view_of(counts()), name)

@@ -65,7 +65,9 @@ class EventTransforms(DataCube):
     def set_scan_shape(self: Cube, Rshape: tuple[int, int]) -> Cube:  # noqa: N803
         """Arrange the patterns as a scan of another shape (Rx, Ry) in place; return the cube."""
         self._data = self._data.showing(self.events.reshaped(Rshape))
-        self._reset_scan_axes(self.calibration.get_R_pixel_size())
+        step, units = self.calibration.get_R_pixel_size(), self.calibration.get_R_pixel_units()
+        for axis in (0, 1):  # what the user called them, they still are
+            self.set_dim(axis, np.arange(self.shape[axis]) * step, units=units)
         return self
 
     def bin_R(self: Cube, N: int) -> Cube:  # noqa: N802, N803

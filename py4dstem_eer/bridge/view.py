@@ -28,13 +28,13 @@ from .view_index import (
     sliced,
     split_index,
 )
-from .view_layout import LAYOUTS
+from .view_layout import LAYOUTS, Layouts, reshaped_as_numpy
 from .view_reductions import REDUCTIONS, Reductions
 
 _BOTH = (WHOLE_AXIS, WHOLE_AXIS)
 
 
-class EventView(NDArrayOperatorsMixin, Reductions):
+class EventView(NDArrayOperatorsMixin, Reductions, Layouts):
     """Events that look like an array of shape (Rx, Ry, Qx, Qy).
 
     Slices stay lazy; single patterns, virtual images and reductions are computed from the events;
@@ -69,6 +69,11 @@ class EventView(NDArrayOperatorsMixin, Reductions):
     def nbytes(self) -> int:
         """Bytes of the dense array; `events.nbytes` is what is really held."""
         return self.size * self.dtype.itemsize
+
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of the dense array."""
+        return self.dtype.itemsize
 
     def __len__(self) -> int:
         return self.shape[0]
@@ -118,6 +123,8 @@ class EventView(NDArrayOperatorsMixin, Reductions):
             moved = LAYOUTS[func](self.events, *args[1:], **kwargs)
             if moved is not None:
                 return self.showing(moved)
+        if func is np.reshape and args and args[0] is self:
+            return reshaped_as_numpy(self, *args[1:], **kwargs)
         if func in _SHAPES and args and args[0] is self:
             return func(np.broadcast_to(False, self.shape), *args[1:], **kwargs)
         if func in _ALIKE and args and args[0] is self:

@@ -2,14 +2,19 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from ..detector import PixelMap, transpose_map
 from ..events import EventStore
 from ..methods.pixel_order import by_pixel, scan_transposed
+from .view_flat import PatternList
+
+if TYPE_CHECKING:
+    from .view import EventView
 
 
 def _moved(function: Callable) -> Callable[..., EventStore | None]:
@@ -54,3 +59,54 @@ LAYOUTS: dict[Callable, Callable[..., EventStore | None]] = {
     np.swapaxes: _moved(np.swapaxes),
     np.pad: _padded,
 }
+
+
+class Layouts:
+    """Methods of arrays that arrange axes anew; patterns stay lazy where they stay whole."""
+
+    @property
+    def T(self) -> Any:  # noqa: N802
+        """All axes in reverse order, as numpy.transpose."""
+        return np.transpose(self)  # type: ignore[call-overload]
+
+    def transpose(self, *axes: Any) -> Any:
+        """Return the axes in another order, as numpy.transpose."""
+        order = axes[0] if len(axes) == 1 else axes or None
+        return np.transpose(self, order)  # type: ignore[call-overload]
+
+    def swapaxes(self, axis1: int, axis2: int) -> Any:
+        """Return two axes exchanged, as numpy.swapaxes."""
+        return np.swapaxes(self, axis1, axis2)  # type: ignore[call-overload]
+
+    def reshape(self: EventView, *shape: Any, order: Any = "C") -> Any:  # type: ignore[misc]
+        """Return another shape, as numpy.reshape.
+
+        Returns
+        -------
+        EventView, of (Rx, Ry, Qx, Qy) with another scan; PatternList, of (Rx * Ry, Qx, Qy); or a
+        dense array of any other shape, within the memory budget
+        """
+        wanted = shape[0] if len(shape) == 1 and np.ndim(shape[0]) else shape
+        scan, detector = _parted(wanted, self.shape)
+        if order not in ("C", "A") or detector != self.shape[2:] or len(scan) not in (1, 2):
+            return np.asarray(self).reshape(wanted, order=order)
+        column = self.showing(self.events.reshaped((scan[0], scan[-1] if len(scan) == 2 else 1)))
+        return column if len(scan) == 2 else PatternList(column)
+
+
+def reshaped_as_numpy(
+    view: EventView, shape: Any = None, order: str = "C", newshape: Any = None
+) -> Any:
+    """Return `view.reshape` for the arguments of numpy.reshape, of which numpy 2 renamed one."""
+    wanted = newshape if shape is None else shape
+    return view.reshape(*(wanted if np.ndim(wanted) else (wanted,)), order=order)
+
+
+def _parted(wanted: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
+    """Return the axes of a shape that is asked for but the last two, and these, without -1."""
+    sizes = [int(n) for n in wanted]
+    if sizes.count(-1) == 1 and 0 not in sizes:
+        sizes[sizes.index(-1)] = math.prod(shape) // -math.prod(sizes)
+    if math.prod(sizes) != math.prod(shape) or min(sizes, default=0) < 0:
+        raise ValueError(f"cannot reshape an array of shape {shape} into {tuple(wanted)}")
+    return tuple(sizes[:-2]), tuple(sizes[-2:])

@@ -75,6 +75,7 @@ class Reductions:
 
     def median(self, axis: Any = None, **options: Any) -> Any:
         """Return the median over axes, as numpy.median."""
+        axis = tuple(axis) if isinstance(axis, list) else axis  # which no other reduction takes
         lazy = {
             _SCAN: lambda: medians.median_pattern(self.events),
             _DETECTOR: lambda: medians.median_per_position(self.events),
