@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 import shlex
-import warnings
 from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any, cast
@@ -13,14 +12,14 @@ import numpy as np
 
 from . import next_steps
 from .detector import Shape2D
-from .errors import EventError, EventWarning, FormatError, MissingOptionError
+from .errors import FormatError, MissingOptionError
 from .event_lists import PATTERN_DTYPE, index_dtype
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
 from .readers.packed import packing_hint
 from .readers.protocol import Sample
 from .streams import StreamedEventStore
-from .summary import Electrons, InOneColumn, count_electrons, histogram, in_bytes
+from .summary import Electrons, count_electrons, histogram, in_bytes
 
 _LONGEST_VALUE = 120
 _ANGSTROM_PER_UNIT = {"A": 1.0, "Å": 1.0, "nm": 10.0, "pm": 0.01, "m": 1e10}
@@ -59,8 +58,7 @@ def describe(file: Path, **options: Any) -> str:
         events = _opened(file, name, options)
     except MissingOptionError as error:
         return _as_text([*head, *_without_options(file, name, error, options)])
-    finer = _in_one_column(file, name, events, options)
-    electrons = count_electrons(events, file.stat().st_size, finer)
+    electrons = count_electrons(events, file.stat().st_size)
     rx, ry, _, _ = events.shape
     scan = ("scan", f"{rx} x {ry} positions (rows x columns)")
     step = next_steps.reconstruct(file, name, events.metadata, options)
@@ -70,25 +68,6 @@ def describe(file: Path, **options: Any) -> str:
 def _opened(file: Path, name: str, options: Mapping[str, Any]) -> StreamedEventStore:
     opened = open_events(file, **{**options, "format": name, "mem": "MEMMAP"})
     return cast(StreamedEventStore, opened)
-
-
-def _in_one_column(
-    file: Path, name: str, events: StreamedEventStore, options: Mapping[str, Any]
-) -> InOneColumn | None:
-    """Return what opens the patterns of a file again as rows of one, where it is frames alone."""
-    whole = options.get("keep_flyback", True) and options.get("errors", "raise") == "raise"
-    if not whole or "scan_shape" not in load_reader(name).USES:
-        return None
-
-    def reopened() -> StreamedEventStore | None:
-        try:
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore", EventWarning)  # they were said when it was opened
-                return _opened(file, name, {**options, "scan_shape": (events.n_patterns, 1)})
-        except EventError:  # its scan is not free, so that whole rows must do
-            return None
-
-    return reopened
 
 
 def _sampled(file: Path, name: str, options: Mapping[str, Any]) -> Sample | None:

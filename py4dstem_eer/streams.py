@@ -27,6 +27,9 @@ class EventSource(Protocol):
         The electrons of every pattern, (Rx * Ry,), exactly, or None if only reading tells.
     ``missing_patterns()``
         The number of scan positions for which the file has no frame, or None if it does not tell.
+    ``read_positions(first, last)``
+        The patterns of scan positions first to last, of any rows, as a scan of one column: where a
+        row is too large to be looked at in a moment.
     ``file_bytes()``
         Bytes of all files that events are read from, where it is not the one opened, or not alone.
     ``files()``
@@ -171,6 +174,11 @@ class StreamedEventStore(EventStore):
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
         return self._source.read_rows(start, stop)
+
+    @property
+    def read_positions(self) -> Callable[[int, int], EventStore] | None:
+        """Returns patterns first to last as a column, in memory; None if only rows can be read."""
+        return getattr(self._source, "read_positions", None)
 
     def blocks(self) -> Iterator[tuple[int, EventStore]]:
         """Iterate over (first scan row, events in memory) in blocks of bounded size.

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 import numpy as np
 
 from .event_lists import electrons_per_pattern
+from .events import EventStore
 from .streams import StreamedEventStore
 
 # files up to so many bytes are read whole, whatever time the first read takes to load kernels
@@ -17,7 +18,7 @@ _SMALL = 2**23
 # of some places, altogether about so many bytes of the file, and no larger scan row
 _GLANCE = 0.2
 _READ_BYTES, _MOST_BYTES, _LARGEST_ROW = 2**22, 2**25, 2**28
-_READS_PER_ROW = 4  # from which on it pays to open a file again, to read parts of rows
+_READS_PER_ROW = 4  # beyond which parts of rows are read
 # steps of this part of the scan spread any number of places evenly
 _GOLDEN = 0.6180339887498949
 
@@ -25,9 +26,6 @@ _BINS = 8
 _BAR_WIDTH = 40
 _EIGHTHS = " ▏▎▍▌▋▊▉█"
 _UNITS = ("B", "KiB", "MiB", "GiB", "TiB")
-
-#: Opens the same patterns, in the same order, as a scan of one column, or None if that cannot be.
-InOneColumn = Callable[[], StreamedEventStore | None]
 
 
 @dataclass(frozen=True)
@@ -49,9 +47,7 @@ class Electrons:
     exact: bool
 
 
-def count_electrons(
-    events: StreamedEventStore, file_bytes: int, in_one_column: InOneColumn | None = None
-) -> Electrons:
+def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
     """Return what can be said in a moment.
 
     Parameters
@@ -60,8 +56,6 @@ def count_electrons(
     file_bytes : int
         Size of the file, which tells how long it takes to read a scan row; where events lie in
         several files, those count.
-    in_one_column : callable, optional
-        Where scan rows are large, fewer patterns are read at once by it.
     """
     all_bytes = events.file_bytes()
     file_bytes = file_bytes if all_bytes is None else all_bytes
@@ -69,7 +63,7 @@ def count_electrons(
     if known is not None:
         return Electrons(known, int(known.sum()), exact=True)
     per_row = events.events_per_row()
-    looked_at = _looked_at(events, file_bytes, in_one_column)
+    looked_at = _looked_at(events, file_bytes)
     if per_row is not None:
         return Electrons(looked_at, int(per_row.sum()), exact=True)
     if len(looked_at) == 0:
@@ -78,29 +72,27 @@ def count_electrons(
     return Electrons(looked_at, total, exact=len(looked_at) == events.n_patterns)
 
 
-def _looked_at(
-    events: StreamedEventStore, file_bytes: int, in_one_column: InOneColumn | None
-) -> np.ndarray:
+def _looked_at(events: StreamedEventStore, file_bytes: int) -> np.ndarray:
     """Return the electrons of all patterns of a small file, or of some spread over the scan."""
-    rows = events.scan_shape[0]
-    if rows == 0 or file_bytes <= _SMALL:
-        return _read(events, 0, rows)
-    if in_one_column is not None and file_bytes / rows > _READS_PER_ROW * _READ_BYTES:
-        events = in_one_column() or events
-    if file_bytes / events.scan_shape[0] > _LARGEST_ROW:
+    n_rows, finer = events.scan_shape[0], events.read_positions
+    if n_rows == 0 or file_bytes <= _SMALL:
+        return _electrons(events)
+    if finer is not None and file_bytes / n_rows > _READS_PER_ROW * _READ_BYTES:
+        return _glance(finer, events.n_patterns, file_bytes)
+    if file_bytes / n_rows > _LARGEST_ROW:
         return np.zeros(0, np.int64)
-    return _glance(events, file_bytes)
+    return _glance(events.read_rows, n_rows, file_bytes)
 
 
-def _glance(events: StreamedEventStore, file_bytes: int) -> np.ndarray:
-    """Return the electrons of the patterns of some scan rows, spread over the scan."""
-    rows, found, end = events.scan_shape[0], [], float("inf")
-    step = min(max(1, _READ_BYTES * rows // file_bytes), rows)
-    places = range(0, rows, step)
-    most = max(1, _MOST_BYTES * rows // (file_bytes * step))
+def _glance(read: Callable[[int, int], EventStore], n_units: int, file_bytes: int) -> np.ndarray:
+    """Return the electrons of the patterns of some units, rows or positions, spread evenly."""
+    found, end = [], float("inf")
+    step = min(max(1, _READ_BYTES * n_units // file_bytes), n_units)
+    places = range(0, n_units, step)
+    most = max(1, _MOST_BYTES * n_units // (file_bytes * step))
     for place in np.argsort(np.arange(len(places)) * _GOLDEN % 1)[:most].tolist():
         start = places[place]
-        found.append(_read(events, start, min(start + step, rows)))
+        found.append(_electrons(read(start, min(start + step, n_units))))
         # the first read may load kernels, which says nothing about how long others take
         end = min(end, time.perf_counter() + _GLANCE)
         if time.perf_counter() > end:
@@ -108,10 +100,10 @@ def _glance(events: StreamedEventStore, file_bytes: int) -> np.ndarray:
     return np.concatenate(found)
 
 
-def _read(events: StreamedEventStore, start: int, stop: int) -> np.ndarray:
-    """Return the electrons of the patterns of scan rows start to stop."""
-    block = events.read_rows(start, stop)
-    return electrons_per_pattern(block.indptr, block.counts)
+def _electrons(events: EventStore) -> np.ndarray:
+    """Return the electrons of every pattern."""
+    loaded = events.load()
+    return electrons_per_pattern(loaded.indptr, loaded.counts)
 
 
 def histogram(values: np.ndarray) -> str:

@@ -68,6 +68,19 @@ def test_memory_equals_file(example):
     assert streamed.read_rows(2, 2).scan_shape == loaded.read_rows(2, 2).scan_shape
 
 
+def test_parts_of_rows_are_those_of_the_rows(example):
+    """Readers of rows that may be too large for a glance read any positions, flyback or not."""
+    name, path, options = example
+    offered = {"falcon", "merlin", "raw_csr"}
+    for more in [{}] + [{"keep_flyback": False}] * (name in offered):
+        streamed = open_events(path, name, mem="MEMMAP", **{**options, **more})
+        column = streamed.load().reshaped((streamed.n_patterns, 1))
+        assert (streamed.read_positions is None) == (name not in offered)
+        for first, last in ((0, 1), (3, 9), (2, streamed.n_patterns), (4, 4)):
+            if streamed.read_positions is not None:
+                assert_same(streamed.read_positions(first, last), column[first:last])
+
+
 def assert_same(a, b):
     assert a.shape == b.shape
     np.testing.assert_array_equal(a.indptr, b.indptr)

@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from py4dstem_eer import summary
 from py4dstem_eer.bench import falcon as bench
 from py4dstem_eer.errors import CorruptFileError, MissingOptionError
 from py4dstem_eer.readers import falcon, falcon_container, falcon_walk, open_events
@@ -169,11 +170,14 @@ def test_what_is_known_without_a_scan(path):
     assert raised.value.in_one_column is None
 
 
-def test_info_walks_once_through_a_file_without_a_scan(path, monkeypatch):
+@pytest.mark.parametrize("options", [{}, {"scan_shape": (5, 7)}])
+def test_info_walks_once_through_a_file(path, monkeypatch, options):
     eer_files.make(path, "v2_7_1_1", seed=2, shape=SHAPE)
     walks = []
     monkeypatch.setattr(
         falcon, "read_pages", lambda path: walks.append(path) or falcon_container.read_pages(path)
     )
-    assert "unknown; 35 frames" in describe(path)
+    monkeypatch.setattr(summary, "_SMALL", 0)
+    monkeypatch.setattr(summary, "_READ_BYTES", 1)  # so that a row is too large to be read
+    assert ("5 x 7" if options else "unknown; 35 frames") in describe(path, **options)
     assert walks == [path]

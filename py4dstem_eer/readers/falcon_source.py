@@ -92,9 +92,14 @@ class FalconSource:
         CorruptFileError
             Naming the first frame that cannot be read.
         """
-        wanted = self._order.positions(start, stop)
-        first, last = wanted.start, wanted.stop
-        assembly = Assembly(len(wanted), self._capacity(first, last), self.detector_shape)
+        wanted, columns = self._order.positions(start, stop), self.scan_shape[1]
+        return self.read_positions(wanted.start, wanted.stop).reshaped(
+            (len(wanted) // columns, columns)
+        )
+
+    def read_positions(self, first: int, last: int) -> EventStore:
+        """Return the patterns of scan positions first to last, as a scan of one column."""
+        assembly = Assembly(last - first, self._capacity(first, last), self.detector_shape)
         check_unchanged(self._frames.path, self._stamp)
         with contextlib.closing(self._decoded(first, last)) as blocks:
             for block, electrons in blocks:
@@ -102,7 +107,7 @@ class FalconSource:
                 electrons.copy_to(assembly.room(int(electrons.lengths.sum())))
                 assembly.add(self._per_position(block, electrons))
         return EventStore(
-            (len(wanted) // self.scan_shape[1], self.scan_shape[1]),
+            (last - first, 1),
             self.detector_shape,
             *assembly.lists(),
             metadata=self.metadata,

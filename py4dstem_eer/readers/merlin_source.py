@@ -72,15 +72,20 @@ class MerlinSource:
         CorruptFileError
             Naming the first frame that cannot be read.
         """
-        wanted = self._scan.order.positions(start, stop)
-        first, last = wanted.start, wanted.stop
+        wanted, columns = self._scan.order.positions(start, stop), self.scan_shape[1]
+        return self.read_positions(wanted.start, wanted.stop).reshaped(
+            (len(wanted) // columns, columns)
+        )
+
+    def read_positions(self, first: int, last: int) -> EventStore:
+        """Return the patterns of scan positions first to last, as a scan of one column."""
         with FrameReader(self._acquisition) as reader:
             capacity = self._capacity(reader, first, last)
-            assembly = Assembly(len(wanted), capacity, self.detector_shape)
+            assembly = Assembly(last - first, capacity, self.detector_shape)
             for positions in track(self._blocks(first, last), "reading events"):
                 self._add(assembly, reader, self._scan.frames(positions.start, positions.stop))
         return EventStore(
-            (len(wanted) // self.scan_shape[1], self.scan_shape[1]),
+            (last - first, 1),
             self.detector_shape,
             *assembly.lists(),
             metadata=self.metadata,

@@ -89,13 +89,23 @@ class RawCsrSource:
         """
         rows, columns = range(self.scan_shape[0])[start:stop], self._layout.scan_shape[1]
         first, last = rows.start * columns, max(rows.start, rows.stop) * columns
+        block = self._read(first, last).reshaped((len(rows), columns))
+        return block if columns == self.scan_shape[1] else block[:, : self.scan_shape[1]]
+
+    def read_positions(self, first: int, last: int) -> EventStore:
+        """Return the patterns of scan positions first to last, as a scan of one column."""
+        row, column = np.divmod(np.arange(first, last), self.scan_shape[1])
+        positions = row * self._layout.scan_shape[1] + column
+        begin, end = (int(positions[0]), int(positions[-1]) + 1) if last > first else (0, 0)
+        return self._read(begin, end).select(positions - begin, np.zeros(1, np.int64))
+
+    def _read(self, first: int, last: int) -> EventStore:
+        """Return all positions from first to last, of columns that are dropped too, as a column."""
         self._arrays.check_unchanged()
         lists = self._maps(first, last) or self._copies(first, last)
         # ranges were checked, and order, here or by the assembly
-        block = EventStore(
-            (len(rows), columns), self.detector_shape, *lists, self.metadata, trusted=True
-        )
-        return block if columns == self.scan_shape[1] else block[:, : self.scan_shape[1]]
+        shape = (last - first, 1)
+        return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 
     def drop_bad_frames(self) -> int:
         """Look at all frames of the scan and leave out those that are bad; return their number.
