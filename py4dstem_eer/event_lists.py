@@ -116,7 +116,17 @@ def electrons_per_pattern(indptr: np.ndarray, counts: np.ndarray | None) -> np.n
 def gathered(
     indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, patterns: np.ndarray
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return the lists of the chosen `patterns`, in that order."""
+    """Return the lists of the chosen `patterns`, in that order.
+
+    Raises
+    ------
+    IndexError
+        If there is no such pattern; negative numbers are none.
+    """
+    if len(patterns) and not 0 <= patterns.min() <= patterns.max() < len(indptr) - 1:
+        raise IndexError(
+            f"patterns {patterns.min()} to {patterns.max()} are chosen of {len(indptr) - 1}"
+        )
     new_indptr = np.zeros(len(patterns) + 1, np.int64)
     _measure_patterns.on_cpu(len(patterns), indptr, patterns, new_indptr[1:])
     np.cumsum(new_indptr, out=new_indptr)
@@ -135,6 +145,11 @@ def summed(
     """Return the sum of the patterns of every group, (n, patterns of a group); canonical."""
     indptr, indices, counts = gathered(indptr, indices, counts, groups.ravel())
     return canonical(indptr[:: groups.shape[1]], indices, counts)
+
+
+def n_entries(indptr: np.ndarray, patterns: np.ndarray) -> int:
+    """Return the number of entries of the chosen patterns altogether."""
+    return int((indptr[patterns + 1] - indptr[patterns]).sum())
 
 
 def pattern_starts(lengths: np.ndarray) -> np.ndarray:

@@ -34,8 +34,11 @@ def mapped(
         return _mapped_in_order(indptr, indices, counts, pixel_map)
     if n_target <= _SCRATCH_PIXELS:
         return _mapped_by_counting(indptr, indices, counts, pixel_map)
-    pieces = Pieces(indptr, indices, counts)
-    return joined((_mapped_by_sorting(*piece, pixel_map) for piece in pieces), len(pieces))
+    parts = (
+        (len(piece[1]), _mapped_by_sorting(*piece, pixel_map))
+        for piece in Pieces(indptr, indices, counts)
+    )
+    return joined(parts, len(indices))
 
 
 def _mapped_by_sorting(indptr, indices, counts, pixel_map):

@@ -47,23 +47,36 @@ class Pieces:
             yield indptr[start : stop + 1] - indptr[start], indices[entries], part
 
 
-def joined(parts: Iterable[Lists], n_parts: int) -> Lists:
-    """Return the lists of all `n_parts` parts, of which there is at least one, as one.
+def joined(parts: Iterable[tuple[int, Lists]], n_entries: int) -> Lists:
+    """Return the lists of all parts as one.
 
-    They are put where they stay: to keep all parts until the end would take twice the memory.
+    They are put together as they come: to keep all parts until the end would take twice the memory.
+
+    Parameters
+    ----------
+    parts : iterable of (int, lists)
+        At least one: of how many entries it is made, and its lists, which are no longer than that.
+    n_entries : int
+        Of how many entries all parts are made, or fewer.
     """
     following = iter(parts)
-    indptr, first, first_counts = next(following)
+    n_done, (indptr, first, first_counts) = next(following)
     lengths = [np.diff(indptr)]
-    indices = _Growing(first, n_parts)
-    counts = None if first_counts is None else _Growing(first_counts, n_parts)
-    for k, (indptr, more, more_counts) in enumerate(following, 2):
+    indices = _Growing(first.dtype, n_entries)
+    indices.add(first, len(first), n_done)
+    counts = None
+    if first_counts is not None:
+        counts = _Growing(first_counts.dtype, n_entries)
+        counts.add(first_counts, len(first), n_done)
+    for n_of_part, (indptr, more, more_counts) in following:
         lengths.append(np.diff(indptr))
         if counts is None and more_counts is not None:
-            counts = _Growing(np.ones(len(indices), np.uint8), n_parts / (k - 1))
+            counts = _Growing(np.dtype(np.uint8), n_entries)
+            counts.add(1, len(indices), n_done)
+        n_done += n_of_part
         if counts is not None:
-            counts.add(1 if more_counts is None else more_counts, len(more), n_parts / k)
-        indices.add(more, len(more), n_parts / k)
+            counts.add(1 if more_counts is None else more_counts, len(more), n_done)
+        indices.add(more, len(more), n_done)
     starts = pattern_starts(np.concatenate(lengths))
     return starts, indices.finished(), None if counts is None else counts.finished()
 
@@ -75,35 +88,37 @@ class _Growing:
 
     Parameters
     ----------
-    values : (n,) array
-        The first part.
-    n_times : float
-        How many times as much is expected altogether.
+    dtype : dtype
+    n_entries : int
+        Of how many entries all parts are made: there are no more values.
     """
 
-    def __init__(self, values: np.ndarray, n_times: float) -> None:
-        self._array = np.empty(_room(len(values), n_times), values.dtype)
-        self._array[: len(values)] = values
-        self._n = len(values)
+    def __init__(self, dtype: np.dtype, n_entries: int) -> None:
+        self._array = np.empty(0, dtype)
+        self._n_entries = n_entries
+        self._n = 0
 
     def __len__(self) -> int:
         return self._n
 
-    def add(self, values: np.ndarray | int, n_values: int, n_times: float) -> None:
-        """Append values, or one of them so many times."""
+    def add(self, values: np.ndarray | int, n_values: int, n_done: int) -> None:
+        """Append values, or one of them so many times, with which so many entries are done."""
         dtype = np.promote_types(self._array.dtype, np.min_scalar_type(values))
         self._array = self._array.astype(dtype, copy=False)
         end = self._n + n_values
         if end > len(self._array):
-            self._array.resize(_room(end, n_times), refcheck=False)
+            expected = math.ceil(_SPARE * end * self._n_entries / max(n_done, 1))
+            self._grow(max(end, min(expected, self._n_entries)))
         self._array[self._n : end] = values
         self._n = end
+
+    def _grow(self, n_values: int) -> None:
+        if self._n == 0:  # other than resizing, this does not touch the new memory
+            self._array = np.empty(n_values, self._array.dtype)
+        else:
+            self._array.resize(n_values, refcheck=False)
 
     def finished(self) -> np.ndarray:
         """Return the array, without the room that is left over; it must not be used further."""
         self._array.resize(self._n, refcheck=False)
         return self._array
-
-
-def _room(n_values: int, n_times: float) -> int:
-    return max(n_values, math.ceil(_SPARE * n_values * n_times))

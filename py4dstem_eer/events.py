@@ -245,7 +245,16 @@ class EventStore:
         )
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
-        """Return the events at the crossings of scan `rows` and `columns`, in that order."""
+        """Return the events at the crossings of scan `rows` and `columns`, in that order.
+
+        Raises
+        ------
+        IndexError
+            If there is no such row or column; negative numbers are none.
+        """
+        for chosen, length in zip((rows, columns), self.scan_shape, strict=True):
+            if len(chosen) and not 0 <= chosen.min() <= chosen.max() < length:
+                raise IndexError(f"{chosen.min()} to {chosen.max()} are chosen of {length}")
         patterns = (rows[:, None] * self.scan_shape[1] + columns[None, :]).ravel()
         lists = event_lists.gathered(self.indptr, self.indices, self.counts, patterns)
         return EventStore(
@@ -299,14 +308,15 @@ class EventStore:
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         corners = (rows * self.scan_shape[1] + columns).ravel() * factor
         # some at a time, as sorting takes several times the memory of what is sorted
-        parts = np.array_split(corners, min(len(corners), _PIECES))
-        lists = joined(
-            (
-                event_lists.summed(self.indptr, self.indices, self.counts, part[:, None] + group)
-                for part in parts
-            ),
-            len(parts),
+        groups = (
+            part[:, None] + group for part in np.array_split(corners, min(len(corners), _PIECES))
         )
+        given = self.indptr, self.indices, self.counts
+        parts = (
+            (event_lists.n_entries(self.indptr, part), event_lists.summed(*given, part))
+            for part in groups
+        )
+        lists = joined(parts, len(self.indices))
         return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 
     def with_metadata(self, **items: Any) -> EventStore:

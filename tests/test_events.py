@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from py4dstem_eer import streams
+from py4dstem_eer import event_lists, streams
 from py4dstem_eer.detector import (
     bin_map,
     centred_map,
@@ -694,3 +694,14 @@ def test_blocks_of_what_is_derived_read_as_much_as_is_asked_for(derive, monkeypa
     in_a_block = [12 * (stop - start) for start, stop in store._source.reads]
     assert max(in_a_block) <= 120  # of what is read, rows left out between others included
     assert sum(in_a_block) >= 36 * len(blocks)  # and not row by row
+
+
+@pytest.mark.parametrize("rows", [[4], [-1], [10**7], [0, 4]])
+def test_rows_and_columns_that_are_none_are_refused(rows):
+    store = EventStore.from_dense(np.ones((4, 4, 2, 3), np.uint8))
+    some, none = np.array([0]), np.array(rows)
+    for chosen in ((none, some), (some, none)):
+        with pytest.raises(IndexError, match=f"{none.min()} to {none.max()} are chosen of 4"):
+            store.select(*chosen)
+    with pytest.raises(IndexError, match="of 16"):
+        event_lists.gathered(store.indptr, store.indices, store.counts, np.array([0, 16]))

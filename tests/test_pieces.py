@@ -1,5 +1,7 @@
 """Event lists in pieces, joined: as if never parted."""
 
+import tracemalloc
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -9,6 +11,7 @@ from hypothesis.extra import numpy as hnp
 from py4dstem_eer import EventStore, event_maps, event_pieces
 from py4dstem_eer.detector import PixelMap, bin_map, transpose_map
 from py4dstem_eer.event_pieces import Pieces, joined
+from py4dstem_eer.methods import pixel_order
 
 
 def dense_of(store):
@@ -46,7 +49,8 @@ def test_counts_that_come_late_and_grow():
     dense[40, 0, 0, 0] = 2
     dense[60, 0, 0, 0] = 70000
     store = EventStore.from_dense(dense)
-    row_by_row = joined((lists_of(store[row]) for row in range(64)), 64)
+    rows = (lists_of(store[row]) for row in range(64))
+    row_by_row = joined(((len(row[1]), row) for row in rows), len(store.indices))
     again = EventStore((64, 1), (1, 2), *row_by_row)
     np.testing.assert_array_equal(dense_of(again), dense)
 
@@ -60,7 +64,8 @@ def test_pieces_part_lists_between_patterns(dense):
     n_entries = [len(indices) for _, indices, _ in parts]
     assert len(parts) <= max(1, sum(n_entries) // 3)
     assert all(indptr[0] == 0 and indptr[-1] == len(indices) for indptr, indices, _ in parts)
-    for whole, again in zip(lists_of(store), joined(parts, len(parts)), strict=True):
+    numbered = zip(n_entries, parts, strict=True)
+    for whole, again in zip(lists_of(store), joined(numbered, sum(n_entries)), strict=True):
         np.testing.assert_array_equal(again, whole)
 
 
@@ -89,3 +94,28 @@ def test_maps_by_sorting_in_pieces(data, largest):
         by_sorting.validate()
         np.testing.assert_array_equal(dense_of(by_sorting), dense_of(by_counting))
         assert by_sorting.count_dtype == by_counting.count_dtype
+
+
+@pytest.mark.parametrize("bright", [0, 40, 248])
+@pytest.mark.parametrize(
+    "change",
+    [
+        lambda store: store.binned_scan(2),
+        lambda store: store.mapped(transpose_map(store.detector_shape)),
+        lambda store: pixel_order.scan_transposed(store, transpose_map(store.detector_shape)),
+    ],
+)
+def test_uneven_lists_take_no_more_room_than_they_have(bright, change):
+    """The parts so far say little of the rest where the beam was blanked."""
+    lengths = np.zeros(256, np.int64)
+    lengths[bright : bright + 8] = 60000
+    indptr = np.concatenate(([0], np.cumsum(lengths)))
+    indices = np.tile(np.random.default_rng(0).permutation(260 * 250)[:60000], 8).astype(np.uint16)
+    store = EventStore.from_lists((16, 16), (260, 250), indptr, indices)
+    change(store)  # compiles
+    tracemalloc.start()
+    result = change(store)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert result.n_events == 480000
+    assert peak <= 6 * store.nbytes

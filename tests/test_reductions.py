@@ -295,3 +295,16 @@ def test_wrong_shapes_and_devices():
         reductions.binned_stack(store, bin_map((8, 8), 2), np.dtype(np.uint8))
     with pytest.raises(EventError):
         reductions.pattern_sum(store, device="abacus")
+
+
+@pytest.mark.parametrize("detector", [(0, 4), (3, 0)])
+def test_a_detector_without_pixels_gives_zeros(detector):
+    store = EventStore.from_dense(np.zeros((3, 2, *detector), np.uint8))
+    shifts = np.zeros((3, 2)), np.zeros((3, 2))
+    for mask in (np.zeros(detector, bool), np.zeros(detector), np.zeros(detector, complex)):
+        for image in (
+            virtual_image(store, mask),
+            shifted_virtual_image(store, mask, *shifts, True),
+        ):
+            np.testing.assert_array_equal(image, np.zeros((3, 2)))
+            assert image.dtype == (complex if mask.dtype == complex else float)

@@ -6,13 +6,19 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+from numpy.lib.mixins import NDArrayOperatorsMixin
+
+from .view_index import has_arrays, sliced
 
 if TYPE_CHECKING:
     from .view import EventView
 
 
-class PatternList:
-    """Patterns that look like an array of shape (Rx * Ry, Qx, Qy); none is kept dense.
+class PatternList(NDArrayOperatorsMixin):
+    """Patterns that look like an array of shape (Rx * Ry, Qx, Qy), and are made when asked for.
+
+    Patterns and selections are dense arrays; so is whatever else is made of all of them, if that
+    fits the memory budget.
 
     Parameters
     ----------
@@ -56,12 +62,24 @@ class PatternList:
             return np.asarray(self)[key]
         if len(parts) > self.ndim:
             raise IndexError(f"too many indices for patterns of shape {self.shape}: {key!r}")
+        if len(parts) == self.ndim and sliced(parts[:2]) and has_arrays(parts[2:]):
+            # an array that a slice parts from the column's number would become the first axis
+            return self[parts[:2]][:, :, parts[2]]
         index = (*(parts[:1] or (slice(None),)), 0, *parts[1:])
         return self._column[index]
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self._column.__array__(dtype, copy).reshape(self.shape)
 
-    def reshape(self, *shape: Any) -> Any:
+    def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
+        dense = (np.asarray(part) if isinstance(part, PatternList) else part for part in inputs)
+        return getattr(ufunc, method)(*dense, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:
+        if name.startswith("_") or not hasattr(np.ndarray, name):
+            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
+        return getattr(np.asarray(self), name)
+
+    def reshape(self, *shape: Any, order: str = "C") -> Any:
         """Return the patterns as a scan again, lazily, or any other shape, dense."""
-        return self._column.reshape(*shape)
+        return self._column.reshape(*shape, order=order)

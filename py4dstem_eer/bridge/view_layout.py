@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import operator
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
@@ -64,11 +65,6 @@ LAYOUTS: dict[Callable, Callable[..., EventStore | None]] = {
 class Layouts:
     """Methods of arrays that arrange axes anew; patterns stay lazy where they stay whole."""
 
-    @property
-    def T(self) -> Any:  # noqa: N802
-        """All axes in reverse order, as numpy.transpose."""
-        return np.transpose(self)  # type: ignore[call-overload]
-
     def transpose(self, *axes: Any) -> Any:
         """Return the axes in another order, as numpy.transpose."""
         order = axes[0] if len(axes) == 1 else axes or None
@@ -88,7 +84,8 @@ class Layouts:
         """
         wanted = shape[0] if len(shape) == 1 and np.ndim(shape[0]) else shape
         scan, detector = _parted(wanted, self.shape)
-        if order not in ("C", "A") or detector != self.shape[2:] or len(scan) not in (1, 2):
+        lazy = order in ("C", "A") and detector == self.shape[2:] and len(scan) in (1, 2)
+        if not lazy or math.prod(scan) != self.events.n_patterns:
             return np.asarray(self).reshape(wanted, order=order)
         column = self.showing(self.events.reshaped((scan[0], scan[-1] if len(scan) == 2 else 1)))
         return column if len(scan) == 2 else PatternList(column)
@@ -104,7 +101,7 @@ def reshaped_as_numpy(
 
 def _parted(wanted: Any, shape: tuple[int, ...]) -> tuple[tuple[int, ...], tuple[int, ...]]:
     """Return the axes of a shape that is asked for but the last two, and these, without -1."""
-    sizes = [int(n) for n in wanted]
+    sizes = [operator.index(n) for n in wanted]
     if sizes.count(-1) == 1 and 0 not in sizes:
         sizes[sizes.index(-1)] = math.prod(shape) // -math.prod(sizes)
     if math.prod(sizes) != math.prod(shape) or min(sizes, default=0) < 0:

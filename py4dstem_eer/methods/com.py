@@ -238,8 +238,9 @@ def from_moments(moments: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     It is NaN where nothing was counted.
     """
     weight, com = moments[0], moments[1:]
-    np.divide(com, weight, out=com, where=weight > 0)
-    com[:, ~(weight > 0)] = np.nan
+    counted = weight > 0
+    np.divide(com, weight, out=com, where=counted)
+    com[:, ~counted] = np.nan
     return com, weight
 
 

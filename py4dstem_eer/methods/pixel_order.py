@@ -7,7 +7,7 @@ import numpy as np
 from ..detector import PixelMap
 from ..device import get_device, kernel
 from ..errors import CorruptFileError
-from ..event_lists import gathered, index_dtype, smallest_counts
+from ..event_lists import gathered, index_dtype, n_entries, smallest_counts
 from ..event_maps import mapped
 from ..event_pieces import joined
 from ..events import EventStore
@@ -143,8 +143,11 @@ def scan_transposed(events: EventStore, pixel_map: PixelMap | None = None) -> Ev
         lists = gathered(*given, order)
     else:  # some at a time, as the events are not wanted in one order without the other
         detector_shape = pixel_map.target_shape
-        parts = np.array_split(order, max(1, min(len(order), _PARTS)))
-        lists = joined((mapped(*gathered(*given, part), pixel_map) for part in parts), len(parts))
+        parts = (
+            (n_entries(loaded.indptr, part), mapped(*gathered(*given, part), pixel_map))
+            for part in np.array_split(order, max(1, min(len(order), _PARTS)))
+        )
+        lists = joined(parts, len(loaded.indices))
     shape = (events.scan_shape[1], events.scan_shape[0])
     return EventStore(shape, detector_shape, *lists, events.metadata, trusted=True)
 

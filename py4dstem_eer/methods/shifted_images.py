@@ -70,6 +70,8 @@ def shifted_virtual_image(
     shifts = [np.ascontiguousarray(shift, np.float64) for shift in (shift_x, shift_y)]
     divider = np.array(row_divider(events.detector_shape))
     image = np.empty(events.scan_shape, np.complex128 if np.iscomplexobj(mask) else np.float64)
+    if mask.size == 0:
+        return np.zeros_like(image)
     mask = mask.astype(image.dtype)
     cpu = get_device("cpu")
     for first, block in track(events.blocks(), "Virtual image"):

@@ -56,6 +56,8 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     weights = mask.astype(np.int8 if mask.dtype == np.bool_ else dtype)
     flat = where.asarray(weights.ravel())
     words = where.asarray(_bit_words(mask)) if mask.dtype == np.bool_ else None
+    if mask.size == 0:
+        return np.zeros(events.scan_shape, dtype)
     image = np.empty(events.scan_shape, dtype)
     for first, block in track(events.blocks(), "Virtual image"):
         indptr, indices, counts = lists_on(block, where)

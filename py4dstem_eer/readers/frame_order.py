@@ -142,7 +142,7 @@ def telling_frames(
         detector = f"{rows} x {columns} pixels (rows x columns)"
         error.facts = {"frames": n_frames, "detector": detector, **facts}
         n_positions, rest = divmod(n_frames - options.skip_frames, options.frames_per_position or 1)
-        if n_positions > 0:
+        if n_positions > 0 and options.scan_shape is None:
             skipped = options.skip_frames + rest
             column = replace(
                 options, scan_shape=(n_positions, 1), skip_frames=skipped, keep_flyback=True
