@@ -84,6 +84,18 @@ def test_wrong_input_is_an_error_that_changes_nothing(name):
     np.testing.assert_array_equal(np.asarray(cube.data), counts())
 
 
+@settings(max_examples=60, deadline=None)
+@given(st.data(), dense_cubes(), st.integers(1, 5))
+def test_any_masked_pixels_of_random_cubes_are_repaired(data, dense, width):
+    """Windows overlap, reach over edges, and hold pixels that were replaced before."""
+    mask = data.draw(hnp.arrays(bool, dense.shape[2:]))
+    sparse, plain = SparseDataCube.from_dense(dense), DataCube(dense.copy())
+    for cube in (sparse, plain):
+        cube.median_filter_masked_pixels(mask, width)
+    np.testing.assert_array_equal(sparse.data, plain.data)
+    sparse.events.validate()
+
+
 @pytest.mark.filterwarnings("ignore::RuntimeWarning")
 @settings(max_examples=15, deadline=None)
 @given(st.data(), dense_cubes())

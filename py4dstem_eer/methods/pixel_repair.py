@@ -13,21 +13,6 @@ from .blocks import lists_on
 
 
 @scalar_function
-def _count_at(index, start, stop, indices, counts):
-    """Return the count of one pixel of a pattern, by bisection."""
-    low, high = start, stop
-    while low < high:
-        middle = (low + high) // 2
-        if indices[middle] < index:
-            low = middle + 1
-        else:
-            high = middle
-    if low == stop or indices[low] != index:
-        return 0
-    return np.int64(counts[low]) if len(counts) > 0 else 1
-
-
-@scalar_function
 def _insert(value, n, ascending):
     """Put a value into a list of n ascending ones."""
     at = n
@@ -38,41 +23,51 @@ def _insert(value, n, ascending):
 
 
 @scalar_function
-def _medians(start, stop, indices, counts, windows, slots, columns, values):
-    """Replace bad pixels one after another; each sees those before it as they are now."""
-    ascending = np.empty(windows[:, 4].max(), np.int64)
-    for j in range(len(windows)):
-        n = 0
-        for r in range(windows[j, 0], windows[j, 1]):
-            for c in range(windows[j, 2], windows[j, 3]):
-                slot = slots[r * columns + c]
-                if 0 <= slot < j:
-                    value = values[slot]
-                else:
-                    value = _count_at(r * columns + c, start, stop, indices, counts)
-                _insert(value, n, ascending)
-                n += 1
-        values[j] = (ascending[(n - 1) // 2] + ascending[n // 2]) // 2
+def _median(near, window, ascending):
+    """Return the median of the slots of a window, rounded down."""
+    n = len(window)
+    n_hit = 0
+    for slot in window:
+        n_hit += near[slot] > 0
+    if n - n_hit > n // 2:
+        return 0
+    for k in range(n):
+        _insert(near[window[k]], k, ascending)
+    return (ascending[(n - 1) // 2] + ascending[n // 2]) // 2
+
+
+@scalar_function
+def _repair(start, stop, indices, counts, slots, windows, bounds, near):
+    """Fill `near` with the counts of a pattern around bad pixels, and replace these in order."""
+    near[:] = 0
+    for e in range(start, stop):
+        slot = slots[indices[e]]
+        if slot >= 0:
+            near[slot] = counts[e] if len(counts) > 0 else 1
+    ascending = np.empty_like(near)
+    for j in range(len(bounds) - 1):  # each sees those before it as they are now
+        near[j] = _median(near, windows[bounds[j] : bounds[j + 1]], ascending)
 
 
 @kernel
-def _measure(p, indptr, indices, counts, windows, slots, columns, lengths):
-    values = np.zeros(len(windows), np.int64)
-    _medians(indptr[p], indptr[p + 1], indices, counts, windows, slots, columns, values)
+def _measure(p, indptr, indices, counts, slots, windows, bounds, n_near, lengths):
+    near = np.empty(n_near, np.int64)
+    _repair(indptr[p], indptr[p + 1], indices, counts, slots, windows, bounds, near)
+    n_bad = len(bounds) - 1
     length = 0
     for e in range(indptr[p], indptr[p + 1]):
-        length += slots[indices[e]] < 0
-    for value in values:
+        length += not 0 <= slots[indices[e]] < n_bad
+    for value in near[:n_bad]:
         length += value > 0
     lengths[p] = length
 
 
 @kernel
 def _rewrite(
-    p, indptr, indices, counts, windows, slots, columns, pixels, new_indptr, out, new_counts
+    p, indptr, indices, counts, slots, windows, bounds, n_near, pixels, new_indptr, out, new_counts
 ):
-    values = np.zeros(len(windows), np.int64)
-    _medians(indptr[p], indptr[p + 1], indices, counts, windows, slots, columns, values)
+    near = np.empty(n_near, np.int64)
+    _repair(indptr[p], indptr[p + 1], indices, counts, slots, windows, bounds, near)
     at, j, e = new_indptr[p], 0, indptr[p]
     while e < indptr[p + 1] or j < len(pixels):
         from_list = e < indptr[p + 1] and (j == len(pixels) or indices[e] < pixels[j])
@@ -81,7 +76,7 @@ def _rewrite(
             index = np.int64(indices[e])
             e += 1
         else:
-            value, index = values[j], pixels[j]
+            value, index = near[j], pixels[j]
             if e < indptr[p + 1] and indices[e] == pixels[j]:
                 e += 1
             j += 1
@@ -114,14 +109,11 @@ def with_local_medians(events: EventStore, mask: np.ndarray, reach: tuple[int, i
     if isinstance(events, StreamedEventStore):
         return events.derived(_Repaired(events, mask, reach))
     pixels = np.flatnonzero(mask)
-    slots = np.full(mask.size, -1, np.int64)
-    slots[pixels] = np.arange(len(pixels))
-    around = (_windows(mask, reach), slots, mask.shape[1])
+    around = _neighbourhoods(mask, reach)
     lists = lists_on(events, get_device("cpu"))
-    lengths = np.empty(events.n_patterns, np.int64)
-    _measure.on_cpu(events.n_patterns, *lists, *around, lengths)
     indptr = np.zeros(events.n_patterns + 1, np.int64)
-    np.cumsum(lengths, out=indptr[1:])
+    _measure.on_cpu(events.n_patterns, *lists, *around, indptr[1:])
+    np.cumsum(indptr, out=indptr)
     indices = np.empty(indptr[-1], events.indices.dtype)
     counts = np.empty(0 if events.counts is None else indptr[-1], events.count_dtype)
     _rewrite.on_cpu(events.n_patterns, *lists, *around, pixels, indptr, indices, counts)
@@ -136,18 +128,35 @@ def with_local_medians(events: EventStore, mask: np.ndarray, reach: tuple[int, i
     )
 
 
-def _windows(mask: np.ndarray, reach: tuple[int, int]) -> np.ndarray:
-    """Return first and last row, first and last column, and size of every window, (n, 5)."""
+def _neighbourhoods(
+    mask: np.ndarray, reach: tuple[int, int]
+) -> tuple[np.ndarray, np.ndarray, np.ndarray, int]:
+    """Return slots for the counts of all pixels that some window holds, bad ones first.
+
+    Returns
+    -------
+    slots : (Qx * Qy,) int32
+        Of every pixel; -1 where it is in no window.
+    windows : (n,) int32
+        Slots of the pixels of one window after another.
+    bounds : (bad pixels + 1,) int64
+        The window of bad pixel j is windows[bounds[j]:bounds[j + 1]].
+    n_near : int
+        Number of slots.
+    """
+    steps = np.arange(-reach[0], reach[1])
     rows, columns = np.nonzero(mask)
-    before, after = reach
-    bounds = [
-        np.maximum(rows - before, 0),
-        np.minimum(rows + after, mask.shape[0]),
-        np.maximum(columns - before, 0),
-        np.minimum(columns + after, mask.shape[1]),
-    ]
-    size = (bounds[1] - bounds[0]) * (bounds[3] - bounds[2])
-    return np.stack([*bounds, size], axis=1).astype(np.int64)
+    near_rows = np.repeat(steps, len(steps)) + rows[:, None]
+    near_columns = np.tile(steps, len(steps)) + columns[:, None]
+    inside = (near_rows >= 0) & (near_rows < mask.shape[0])
+    inside &= (near_columns >= 0) & (near_columns < mask.shape[1])
+    pixels = near_rows[inside] * mask.shape[1] + near_columns[inside]
+    bad = np.flatnonzero(mask)
+    near = np.concatenate((bad, np.setdiff1d(pixels, bad)))
+    slots = np.full(mask.size, -1, np.int32)
+    slots[near] = np.arange(len(near))
+    bounds = np.concatenate(([0], np.cumsum(inside.sum(axis=1))))
+    return slots, slots[pixels], bounds, len(near)
 
 
 class _Repaired(Derived):
