@@ -22,7 +22,14 @@ from .event_checks import (
     read_only,
 )
 from .event_pieces import joined
-from .shapes import as_slice, check_map_fits, folded_shape, parse_scan_slices, parse_shape
+from .shapes import (
+    as_slice,
+    check_chosen,
+    check_map_fits,
+    folded_shape,
+    parse_scan_slices,
+    parse_shape,
+)
 
 #: A scan is binned in so many parts, one after another.
 _PIECES = 128
@@ -252,9 +259,7 @@ class EventStore:
         IndexError
             If there is no such row or column; negative numbers are none.
         """
-        for chosen, length in zip((rows, columns), self.scan_shape, strict=True):
-            if len(chosen) and not 0 <= chosen.min() <= chosen.max() < length:
-                raise IndexError(f"{chosen.min()} to {chosen.max()} are chosen of {length}")
+        check_chosen(rows, columns, self.scan_shape)
         patterns = (rows[:, None] * self.scan_shape[1] + columns[None, :]).ravel()
         lists = event_lists.gathered(self.indptr, self.indices, self.counts, patterns)
         return EventStore(

@@ -45,6 +45,14 @@ def folded_shape(n_patterns: int, scan_shape: Any) -> Shape2D:
     return shape
 
 
+def check_chosen(rows: np.ndarray, columns: np.ndarray, scan_shape: Shape2D) -> None:
+    """Raise IndexError unless there are such scan rows and columns; negative numbers are none."""
+    axes = zip(("rows", "columns"), (rows, columns), scan_shape, strict=True)
+    for name, chosen, length in axes:
+        if len(chosen) and not 0 <= chosen.min() <= chosen.max() < length:
+            raise IndexError(f"scan {name} {chosen.min()} to {chosen.max()} are chosen of {length}")
+
+
 def parse_scan_slices(key: Any, scan_shape: Shape2D) -> ScanSlices:
     """Return an index of the scan as two slices; an integer becomes a slice of length one."""
     parts = key if isinstance(key, tuple) else (key,)

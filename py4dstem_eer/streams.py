@@ -12,7 +12,7 @@ import numpy as np
 from .derived_sources import BinnedScan, Mapped, Reshaped, Selection, asked, most_events_per_row
 from .detector import PixelMap, Shape2D
 from .events import EventStore
-from .shapes import check_map_fits, folded_shape, parse_scan_slices
+from .shapes import check_chosen, check_map_fits, folded_shape, parse_scan_slices
 
 #: Scan rows are handed out in blocks of about this many events.
 EVENTS_PER_BLOCK = 2**23
@@ -207,6 +207,7 @@ class StreamedEventStore(EventStore):
 
     def select(self, rows: np.ndarray, columns: np.ndarray) -> EventStore:
         """Return the events at the crossings of scan `rows` and `columns`, still in the file."""
+        check_chosen(rows, columns, self.scan_shape)
         return self.derived(Selection(self._source, rows, columns))
 
     def pattern(self, rx: int, ry: int, dtype: Any = None) -> np.ndarray:

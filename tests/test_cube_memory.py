@@ -157,3 +157,13 @@ def test_little_is_allocated_at_low_dose(name, small, many_positions):
     operation(small.copy())  # compiles
     given = many_positions.copy()
     assert allocated_beside_result(lambda: operation(given)) <= ALLOWED * given.events.nbytes
+
+
+def test_a_kernel_wider_than_the_detector_takes_no_more():
+    one = np.zeros(DETECTOR, bool)
+    one[3, 4] = True
+    given = cube((8, 6))
+    given.copy().median_filter_masked_pixels(one)  # compiles
+    wide = 10**6
+    beside = allocated_beside_result(lambda: given.median_filter_masked_pixels(one, wide))
+    assert beside <= 20 * 8 * one.size

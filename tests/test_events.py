@@ -700,8 +700,10 @@ def test_blocks_of_what_is_derived_read_as_much_as_is_asked_for(derive, monkeypa
 def test_rows_and_columns_that_are_none_are_refused(rows):
     store = EventStore.from_dense(np.ones((4, 4, 2, 3), np.uint8))
     some, none = np.array([0]), np.array(rows)
-    for chosen in ((none, some), (some, none)):
-        with pytest.raises(IndexError, match=f"{none.min()} to {none.max()} are chosen of 4"):
-            store.select(*chosen)
+    for events in (store, StreamedEventStore(store)):
+        for name, chosen in (("rows", (none, some)), ("columns", (some, none))):
+            text = f"scan {name} {none.min()} to {none.max()} are chosen of 4"
+            with pytest.raises(IndexError, match=text):
+                events.select(*chosen)
     with pytest.raises(IndexError, match="of 16"):
         event_lists.gathered(store.indptr, store.indices, store.counts, np.array([0, 16]))

@@ -5,13 +5,12 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable, Iterator
 from dataclasses import replace
-from typing import Any, NoReturn
+from typing import Any
 
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
 from ..detector import select_map
-from ..errors import UnsupportedOperationError
 from ..event_lists import PATTERN_DTYPE
 from ..events import EventStore
 from ..memory import check_dense
@@ -25,6 +24,7 @@ from .view_index import (
     pairs,
     pixel_numbers,
     position,
+    refuse_change,
     sliced,
     split_index,
 )
@@ -105,7 +105,7 @@ class EventView(NDArrayOperatorsMixin, Reductions, Layouts):
         return self._pattern(*scan)[detector]
 
     def __setitem__(self, key: Any, value: Any) -> None:
-        _refuse_change()
+        refuse_change()
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         if copy is False:
@@ -116,7 +116,7 @@ class EventView(NDArrayOperatorsMixin, Reductions, Layouts):
 
     def __array_function__(self, func: Callable, types: Any, args: Any, kwargs: Any) -> Any:
         if _is_view(kwargs.get("out")) or (func in _WRITERS and args and _is_view(args[0])):
-            _refuse_change()
+            refuse_change()
         if func in REDUCTIONS and args and args[0] is self:
             return getattr(self, REDUCTIONS[func])(*args[1:], **kwargs)
         if func in LAYOUTS and args and args[0] is self:
@@ -133,7 +133,7 @@ class EventView(NDArrayOperatorsMixin, Reductions, Layouts):
 
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
         if any(_is_view(out) for out in kwargs.get("out", ())) or method == "at":
-            _refuse_change()
+            refuse_change()
         return getattr(ufunc, method)(*_densified(inputs), **kwargs)
 
     def _alike(self, func: Callable, *arguments: Any, **options: Any) -> np.ndarray:
@@ -245,14 +245,6 @@ def view_of_dense(array: Any, events: EventStore) -> EventView:
 _SHAPES = (np.shape, np.ndim, np.size)
 _ALIKE = (np.empty_like, np.zeros_like, np.ones_like, np.full_like)
 _WRITERS = (np.copyto, np.put, np.place, np.putmask, np.put_along_axis, np.fill_diagonal)
-
-
-def _refuse_change() -> NoReturn:
-    raise UnsupportedOperationError(
-        "events are immutable, nothing can be assigned to them: crop_Q, bin_Q, filter_hot_pixels "
-        "and median_filter_masked_pixels replace them; to change values set "
-        "cube.data = cube.data * factor, or work on cube.to_dense()"
-    )
 
 
 def _is_view(value: Any) -> bool:

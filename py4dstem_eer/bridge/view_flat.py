@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.lib.mixins import NDArrayOperatorsMixin
 
-from .view_index import has_arrays, sliced
+from .view_index import has_arrays, refuse_change, sliced
 
 if TYPE_CHECKING:
     from .view import EventView
@@ -47,6 +47,16 @@ class PatternList(NDArrayOperatorsMixin):
         """Number of elements of the dense array."""
         return self._column.size
 
+    @property
+    def itemsize(self) -> int:
+        """Bytes of one element of the dense array."""
+        return self._column.itemsize
+
+    @property
+    def nbytes(self) -> int:
+        """Bytes of the dense array."""
+        return self._column.nbytes
+
     def __len__(self) -> int:
         return self.shape[0]
 
@@ -62,24 +72,41 @@ class PatternList(NDArrayOperatorsMixin):
             return np.asarray(self)[key]
         if len(parts) > self.ndim:
             raise IndexError(f"too many indices for patterns of shape {self.shape}: {key!r}")
-        if len(parts) == self.ndim and sliced(parts[:2]) and has_arrays(parts[2:]):
-            # an array that a slice parts from the column's number would become the first axis
-            return self[parts[:2]][:, :, parts[2]]
         index = (*(parts[:1] or (slice(None),)), 0, *parts[1:])
-        return self._column[index]
+        selected = self._column[index]
+        if len(parts) == self.ndim and sliced(parts[:2]) and has_arrays(parts[2:]):
+            # its axis became the first, as a slice parts the array from the column's number
+            return np.moveaxis(selected, 0, -1)
+        return selected
 
     def __array__(self, dtype: Any = None, copy: Any = None) -> np.ndarray:
         return self._column.__array__(dtype, copy).reshape(self.shape)
 
+    def __setitem__(self, key: Any, value: Any) -> None:
+        refuse_change()
+
     def __array_ufunc__(self, ufunc: np.ufunc, method: str, *inputs: Any, **kwargs: Any) -> Any:
-        dense = (np.asarray(part) if isinstance(part, PatternList) else part for part in inputs)
-        return getattr(ufunc, method)(*dense, **kwargs)
+        if method == "at" or any(isinstance(out, PatternList) for out in kwargs.get("out", ())):
+            refuse_change()
+        dense = {name: _densified(value) for name, value in kwargs.items()}
+        return getattr(ufunc, method)(*map(_densified, inputs), **dense)
 
     def __getattr__(self, name: str) -> Any:
-        if name.startswith("_") or not hasattr(np.ndarray, name):
-            raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}")
-        return getattr(np.asarray(self), name)
+        if name in _OF_DENSE:
+            return getattr(np.asarray(self), name)
+        hint = ": work on numpy.asarray of it" if hasattr(np.ndarray, name) else ""
+        raise AttributeError(f"{type(self).__name__!r} object has no attribute {name!r}{hint}")
 
     def reshape(self, *shape: Any, order: str = "C") -> Any:
         """Return the patterns as a scan again, lazily, or any other shape, dense."""
         return self._column.reshape(*shape, order=order)
+
+
+#: Methods of arrays that leave them as they are, so that those of the dense array will do.
+_OF_DENSE = frozenset(
+    ("sum", "mean", "std", "var", "max", "min", "any", "all", "astype", "copy", "ravel", "flatten")
+)
+
+
+def _densified(value: Any) -> Any:
+    return np.asarray(value) if isinstance(value, PatternList) else value

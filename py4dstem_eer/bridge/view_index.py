@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, NoReturn
 
 import numpy as np
 
 from ..detector import Shape2D
+from ..errors import UnsupportedOperationError
 
 #: The index of a whole axis.
 WHOLE_AXIS = slice(None)
@@ -88,6 +89,15 @@ def position(index: Any, length: int) -> int:
 def pixel_numbers(shape: Shape2D) -> np.ndarray:
     """Return the flat index of every detector pixel, (Qx, Qy)."""
     return np.arange(shape[0] * shape[1]).reshape(shape)
+
+
+def refuse_change() -> NoReturn:
+    """Raise UnsupportedOperationError: there is nothing that an index could assign to."""
+    raise UnsupportedOperationError(
+        "events are immutable, nothing can be assigned to them: crop_Q, bin_Q, filter_hot_pixels "
+        "and median_filter_masked_pixels replace them; to change values set "
+        "cube.data = cube.data * factor, or work on cube.to_dense()"
+    )
 
 
 def _axes_taken(part: Any) -> int:
