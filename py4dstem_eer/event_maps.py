@@ -19,7 +19,7 @@ from .event_lists import (
     sort_pattern,
     sum_dtype,
 )
-from .event_pieces import Pieces, joined
+from .event_pieces import joined, pieces
 
 #: Up to this many target pixels, counting into a dense scratch pattern beats sorting.
 _SCRATCH_PIXELS = 8192
@@ -36,7 +36,7 @@ def mapped(
         return _mapped_by_counting(indptr, indices, counts, pixel_map)
     parts = (
         (len(piece[1]), _mapped_by_sorting(*piece, pixel_map))
-        for piece in Pieces(indptr, indices, counts)
+        for piece in pieces(indptr, indices, counts)
     )
     return joined(parts, len(indices))
 

@@ -18,33 +18,18 @@ _PART, _FEWEST_ENTRIES = 1 / 128, 2**14
 _SPARE = 1.01
 
 
-class Pieces:
-    """Lists split between patterns, into pieces of about equal numbers of entries.
-
-    Parameters
-    ----------
-    indptr, indices, counts
-        See `event_lists`.
-    """
-
-    def __init__(self, indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None) -> None:
-        self._lists = indptr, indices, counts
-        size = max(_FEWEST_ENTRIES, int(_PART * len(indices)))
-        n_pieces, last = max(1, len(indices) // size), len(indptr) - 1
-        # whole numbers: to compare with others, numpy would make a copy of indptr
-        shares = np.linspace(0, len(indices), n_pieces + 1).astype(np.int64)[1:-1]
-        inner = np.searchsorted(indptr, shares)
-        self._bounds = [0, *np.unique(inner[(inner > 0) & (inner < last)]).tolist(), last]
-
-    def __len__(self) -> int:
-        return len(self._bounds) - 1
-
-    def __iter__(self) -> Iterator[Lists]:
-        indptr, indices, counts = self._lists
-        for start, stop in pairwise(self._bounds):
-            entries = slice(indptr[start], indptr[stop])
-            part = None if counts is None else counts[entries]
-            yield indptr[start : stop + 1] - indptr[start], indices[entries], part
+def pieces(indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None) -> Iterator[Lists]:
+    """Split lists between patterns, into pieces of about equal numbers of entries."""
+    size = max(_FEWEST_ENTRIES, int(_PART * len(indices)))
+    n_pieces, last = max(1, len(indices) // size), len(indptr) - 1
+    # whole numbers: to compare with others, numpy would make a copy of indptr
+    shares = np.linspace(0, len(indices), n_pieces + 1).astype(np.int64)[1:-1]
+    inner = np.searchsorted(indptr, shares)
+    bounds = [0, *np.unique(inner[(inner > 0) & (inner < last)]).tolist(), last]
+    for start, stop in pairwise(bounds):
+        entries = slice(indptr[start], indptr[stop])
+        part = None if counts is None else counts[entries]
+        yield indptr[start : stop + 1] - indptr[start], indices[entries], part
 
 
 def joined(parts: Iterable[tuple[int, Lists]], n_entries: int) -> Lists:

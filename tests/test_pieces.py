@@ -10,7 +10,7 @@ from hypothesis.extra import numpy as hnp
 
 from py4dstem_eer import EventStore, event_maps, event_pieces
 from py4dstem_eer.detector import PixelMap, bin_map, transpose_map
-from py4dstem_eer.event_pieces import Pieces, joined
+from py4dstem_eer.event_pieces import joined, pieces
 from py4dstem_eer.methods import pixel_order
 
 
@@ -59,8 +59,7 @@ def test_counts_that_come_late_and_grow():
 @given(hnp.arrays(np.uint16, st.tuples(*[st.integers(1, 6)] * 4), fill=st.just(0)))
 def test_pieces_part_lists_between_patterns(dense):
     store = EventStore.from_dense(dense)
-    parts = list(Pieces(*lists_of(store)))
-    assert len(Pieces(*lists_of(store))) == len(parts)
+    parts = list(pieces(*lists_of(store)))
     n_entries = [len(indices) for _, indices, _ in parts]
     assert len(parts) <= max(1, sum(n_entries) // 3)
     assert all(indptr[0] == 0 and indptr[-1] == len(indices) for indptr, indices, _ in parts)
@@ -71,7 +70,7 @@ def test_pieces_part_lists_between_patterns(dense):
 
 def test_lists_without_patterns_are_one_piece():
     nothing = EventStore.from_dense(np.zeros((0, 3, 4, 5), np.uint8))
-    assert len(list(Pieces(*lists_of(nothing)))) == len(Pieces(*lists_of(nothing))) == 1
+    assert len(list(pieces(*lists_of(nothing)))) == 1
 
 
 @settings(max_examples=40, deadline=None)

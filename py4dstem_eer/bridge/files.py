@@ -99,7 +99,7 @@ def _damage_named(filepath: Any) -> Iterator[None]:
         yield
     except (EventError, FileNotFoundError, PermissionError, MemoryError, ImportError):
         raise
-    except Exception as error:
+    except Exception as error:  # whatever a damaged tree makes others raise
         raised_in = [frame for frame, _ in traceback.walk_tb(error.__traceback__)][-1]
         if raised_in.f_globals.get("__name__", "").startswith(f"{__package__.split('.')[0]}."):
             raise

@@ -1,4 +1,4 @@
-"""The patterns of a cube as a list, which is what a cube's `data` is when the scan is reshaped."""
+"""The patterns of a cube as a list: its `data`, reshaped to (Rx * Ry, Qx, Qy)."""
 
 from __future__ import annotations
 

@@ -63,7 +63,7 @@ LAYOUTS: dict[Callable, Callable[..., EventStore | None]] = {
 
 
 class Layouts:
-    """Methods of arrays that arrange axes anew; patterns stay lazy where they stay whole."""
+    """Methods of arrays that arrange axes anew, without a dense array where patterns stay whole."""
 
     def transpose(self, *axes: Any) -> Any:
         """Return the axes in another order, as numpy.transpose."""

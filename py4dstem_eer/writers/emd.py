@@ -9,7 +9,7 @@ import numpy as np
 
 from .. import event_layout as layout
 from ..event_lists import electrons_per_pattern, index_dtype
-from ..event_pieces import Pieces
+from ..event_pieces import pieces
 from ..events import EventStore
 from ..progress import track
 
@@ -44,7 +44,7 @@ def _write_lists(group: Any, events: EventStore) -> None:
     lists = _Lists(group, events)
     row_electrons, largest = [np.zeros(0, np.int64)], 1
     for _, block in track(events.blocks(), "Writing events"):
-        for part in Pieces(block.indptr, block.indices, block.counts):
+        for part in pieces(block.indptr, block.indices, block.counts):
             lists.append(*part)
         row_electrons.append(_electrons_per_row(block))
         largest = max(largest, 1 if block.counts is None else int(block.counts.max(initial=1)))
