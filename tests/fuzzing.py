@@ -311,9 +311,15 @@ def limited(files, what, read):
 
 
 def measured(what, read):
-    """Return read(), the bytes that Python and NumPy asked for, and those of the process used."""
+    """Return read(), the bytes that Python and NumPy asked for, and those of the process used.
+
+    Tracing stays on: where it is stopped, a thread that is just ending can crash (cpython#128679,
+    which Python 3.11 has).
+    """
     before = resident(reset_peak=True)
-    tracemalloc.start()
+    if not tracemalloc.is_tracing():
+        tracemalloc.start()
+    tracemalloc.clear_traces()
     try:
         result = read()
         asked = tracemalloc.get_traced_memory()[1]
@@ -321,8 +327,6 @@ def measured(what, read):
         raise
     except Exception as error:
         raise FoundError(f"{what} raised {error!r}") from error
-    finally:
-        tracemalloc.stop()
     return result, asked, resident() - before
 
 

@@ -22,6 +22,7 @@ import os
 import re
 import struct
 import sys
+import tracemalloc
 import warnings
 
 import fuzz_worker
@@ -38,6 +39,13 @@ from py4dstem_eer.readers import FORMATS, load_reader
 CASES = 240
 NIGHTLY = int(os.environ.get("PY4DSTEM_EER_FUZZ", "0"))
 PER_PROCESS = 2000
+
+
+@pytest.fixture(scope="module", autouse=True)
+def traced():
+    """Stop tracing the memory, which the cases leave on."""
+    yield
+    tracemalloc.stop()
 
 
 def cases_of(name):
