@@ -17,7 +17,7 @@ from .event_lists import PATTERN_DTYPE, index_dtype
 from .readers import ANY_FORMAT, detect, existing_file, load_reader, open_events
 from .readers.options import ReaderOptions
 from .readers.packed import packing_hint
-from .readers.protocol import Sample
+from .readers.samples import Sample
 from .streams import StreamedEventStore
 from .summary import Electrons, count_electrons, histogram, in_bytes
 
@@ -192,7 +192,8 @@ def _estimated(file: Path, name: str, sample: Sample, options: Mapping[str, Any]
     yield from _flattened(sample.facts)
     if sample.missing is not None:
         yield "missing", sample.missing
-        yield "next", next_steps.info_again(file, sample.missing, options)
+        again = next_steps.info_again(file, sample.missing, options)
+        yield "next", next_steps.guess(file, sample.n_positions or 0, options) or again
     elif sample.doubt:
         yield "next", next_steps.other_shape(file, options)
     else:
@@ -206,7 +207,8 @@ def _guessed(sample: Sample) -> Iterator[Line]:
     words = [] if total is None else [f"about {total:,}"]
     words += [] if mean is None else [f"about {mean:.1f} per pattern"]
     yield "electrons", "; ".join(words) or "unknown: no whole line lies in what was looked at"
-    n_patterns = None if sample.scan_shape is None else math.prod(sample.scan_shape)
+    shape = sample.scan_shape
+    n_patterns = sample.n_positions if shape is None else math.prod(shape)
     if mean is not None:
         # by the clock, the pieces may last longer than the scan
         of = "" if n_patterns is None or n_patterns < len(looked_at) else f" of {n_patterns:,}"

@@ -13,10 +13,12 @@ from .defects import read_defects
 from .falcon_container import Pages, is_event_tiff, read_pages
 from .falcon_frames import Frames, find_frames
 from .falcon_metadata import read_metadata
+from .falcon_sample import take_sample
 from .falcon_source import FalconSource, settle_waste
 from .falcon_stream import Camera
 from .frame_order import in_order, telling_frames
 from .options import ReaderOptions
+from .samples import Sample
 from .stamps import stamp_of
 
 NAME = "falcon"
@@ -76,6 +78,19 @@ def open_source(path: Path, options: ReaderOptions) -> FalconSource:
     source = partial(_source, frames, facts, stamp)
     with telling_frames(len(frames), frames.shape, facts, options, source):
         return source(options)
+
+
+def sample(path: Path, options: ReaderOptions) -> Sample | None:
+    """Return what can be said about a file with too many pages to be walked through in a moment."""
+    stamp = stamp_of(path)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EventWarning)  # faulty frames are told among the facts
+        return take_sample(
+            path,
+            options,
+            lambda pages, has_image: _described(pages, has_image, options.skips_errors),
+            lambda frames, facts, alone: _source(frames, facts, stamp, alone),
+        )
 
 
 def _source(

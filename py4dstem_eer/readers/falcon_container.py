@@ -12,8 +12,10 @@ References
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
+from typing import BinaryIO
 
 import numpy as np
 
@@ -29,7 +31,7 @@ from .falcon_tags import (
     number_of,
     parse_tables,
 )
-from .falcon_walk import PAGES_PER_BATCH, Chain
+from .falcon_walk import PAGES_PER_BATCH, Chain, Run
 
 _MOST_TEXT = 2**24
 # one wrong size may promise the whole file once more; many are no accident
@@ -76,7 +78,7 @@ def is_event_tiff(path: Path) -> bool:
     """Return whether the file is BigTIFF with events in its first or second page."""
     try:
         with path.open("rb", buffering=0) as file:
-            buffer, places = Chain(file, path.stat().st_size).beginning(2)
+            buffer, places, _ = Chain(file, path.stat().st_size).beginning(2)
     except (OSError, FormatError):
         return False
     entries = [find_entry(entries_of(buffer, place), COMPRESSION) for place in places]
@@ -93,25 +95,45 @@ def read_pages(path: Path) -> Pages:
     CorruptFileError
         If it has no page, or promises more data than it can hold.
     """
-    file_bytes = path.stat().st_size
-    first_tags: list[np.ndarray] = []
     with path.open("rb", buffering=0) as file:
-        chain, strips = Chain(file, file_bytes), Strips(file, file_bytes)
-        numbers = [np.empty((0, len(NUMBERS)), np.int64)]
-        for buffer, places in chain:
-            wanted = places[: 2 - len(first_tags)]
-            first_tags.extend(entries_of(buffer, place) for place in wanted)
-            found, *where = parse_tables(buffer, places)
-            numbers.append(found)
-            strips.add(*where)
-            if chain.n_pages % PAGES_PER_BATCH == 0:
-                strips.end_batch()
-        strips.end_batch()
-    joined = np.concatenate(numbers)
-    numbers.clear()  # there may be a million pages
-    pages = Pages(path, file_bytes, joined, *strips.tables(), chain.cut, first_tags)
+        chain = Chain(file, path.stat().st_size)
+        pages = gather_pages(path, file, chain, lambda: chain.cut)
     _check(pages)
     return pages
+
+
+def gather_pages(
+    path: Path, file: BinaryIO, runs: Iterable[Run], cut: Callable[[], str] = str
+) -> Pages:
+    """Return the pages whose tables are in some runs, from one or several places of a file.
+
+    Parameters
+    ----------
+    path : Path
+    file : binary file
+        Open at `path`.
+    runs : iterable of `Run`
+        As `Chain` gives them.
+    cut : callable
+        Called at their end; what it returns becomes `Pages.cut`.
+    """
+    file_bytes = path.stat().st_size
+    strips, n_pages = Strips(file, file_bytes), 0
+    first_tags: list[np.ndarray] = []
+    numbers = [np.empty((0, len(NUMBERS)), np.int64)]
+    for buffer, places in runs:
+        wanted = places[: 2 - len(first_tags)]
+        first_tags.extend(entries_of(buffer, place) for place in wanted)
+        found, *where = parse_tables(buffer, places)
+        numbers.append(found)
+        strips.add(*where)
+        n_pages += len(places)
+        if n_pages % PAGES_PER_BATCH == 0:
+            strips.end_batch()
+    strips.end_batch()
+    joined = np.concatenate(numbers)
+    numbers.clear()  # there may be a million pages
+    return Pages(path, file_bytes, joined, *strips.tables(), cut(), first_tags)
 
 
 def read_text(pages: Pages, page: int, tag: int) -> bytes | None:

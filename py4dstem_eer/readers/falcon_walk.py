@@ -33,11 +33,21 @@ _BLOCK = 2**18
 _FEW = 32
 
 
+#: A buffer (bytes,) uint8, and the places (n,) int64 of whole tables in it.
+Run = tuple[np.ndarray, np.ndarray]
+
+
 class Chain:
     """Iterates over runs of tables; afterwards `cut` says why it ended early.
 
-    A run is a buffer (bytes,) uint8, which is valid until the next is asked for, and the places
-    (n,) int64 of whole tables in it.
+    The buffer of a run is valid until the next is asked for.
+
+    Parameters
+    ----------
+    file : binary file
+    file_bytes : int
+    first : int, optional
+        Where the first table is. Default: where the header of the file says.
 
     Raises
     ------
@@ -45,7 +55,7 @@ class Chain:
         If the file is no BigTIFF.
     """
 
-    def __init__(self, file: BinaryIO, file_bytes: int) -> None:
+    def __init__(self, file: BinaryIO, file_bytes: int, first: int | None = None) -> None:
         file.seek(0)
         header = file.read(_HEADER_BYTES)
         if len(header) < _HEADER_BYTES or header[:_FIRST_PAGE_AT] != _MAGIC:
@@ -54,14 +64,14 @@ class Chain:
                 f"little-endian BigTIFF does, {_MAGIC!r}"
             )
         self._file, self._file_bytes = file, file_bytes
-        self._next = int.from_bytes(header[_FIRST_PAGE_AT:], "little")
+        self._next = int.from_bytes(header[_FIRST_PAGE_AT:], "little") if first is None else first
         # pages that overlap would let a small file ask for much memory
         self._bytes_left = file_bytes
         self._memory = ReadBuffer()
         self._visited = _Visited()
         self.cut = ""
 
-    def __iter__(self) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    def __iter__(self) -> Iterator[Run]:
         dense = True
         while self._next and not self.cut:
             room = PAGES_PER_BATCH - self.n_pages % PAGES_PER_BATCH
@@ -78,9 +88,12 @@ class Chain:
         """Pages of the runs so far."""
         return self._visited.n_pages
 
-    def beginning(self, n_pages: int) -> tuple[np.ndarray, np.ndarray]:
-        """Return the first tables as a run of up to so many, without compiled code."""
-        return self._one_by_one(n_pages)[:2]
+    def beginning(self, n_pages: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+        """Return the first tables as a run of up to so many, without compiled code.
+
+        And where they are in the file, (n,) int64.
+        """
+        return self._one_by_one(n_pages)
 
     def _in_block(self, room: int) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """Return the run in the block of the file that begins with the next table."""

@@ -16,65 +16,12 @@ source, in memory or streamed; `py4DSTEM.import_file` and the command line make 
 
 from __future__ import annotations
 
-import math
-from collections.abc import Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Collection
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol
 
-import numpy as np
-
-from ..detector import Shape2D
-from ..errors import MissingOptionError
 from ..streams import EventSource
 from .options import ReaderOptions
-
-
-@dataclass(frozen=True, eq=False)
-class Sample:
-    """What a part of a file says about all of it.
-
-    Attributes
-    ----------
-    part : float
-        Of the file that was looked at.
-    facts : mapping
-        As in the metadata of a source; estimates say that they are.
-    per_pattern : (n,) int64
-        Electrons of the patterns that lie whole in that part.
-    scan_shape : (int, int), optional
-        Rows and columns of the scan, if the options say it, or the file does.
-    detector_shape : (int, int), optional
-    count_dtype : dtype, optional
-        Of dense patterns, as in a source.
-    n_electrons : int, optional
-        In all patterns of the file, estimated.
-    doubt : str
-        Why the options seem not to fit the file, if they do not.
-    missing : MissingOptionError, optional
-        What only the user knows.
-    """
-
-    part: float
-    facts: Mapping[str, Any]
-    per_pattern: np.ndarray
-    scan_shape: Shape2D | None = None
-    detector_shape: Shape2D | None = None
-    count_dtype: np.dtype | None = None
-    n_electrons: int | None = None
-    doubt: str = ""
-    missing: MissingOptionError | None = None
-
-
-def rounded(number: float, seen: int) -> int:
-    """Return a number estimated from so many that were seen, with the digits that these give."""
-    digits = min(3, len(str(math.isqrt(seen))))
-    return round(float(f"{number:.{digits}g}"))
-
-
-def about(number: float, seen: int) -> str:
-    """Return a number estimated from so many that were seen, in words."""
-    return f"about {rounded(number, seen):,}"
 
 
 class Reader(Protocol):
@@ -83,8 +30,8 @@ class Reader(Protocol):
     Everything it imports beyond NumPy, h5py and this package belongs inside functions.
 
     A module may have a function ``sample(path, options)`` too, where opening a large file takes
-    longer than a second: it returns a `Sample`, or None for a file that is small enough to be
-    opened. `py4dstem-eer info` calls it.
+    longer than a second: it returns a `samples.Sample`, or None for a file that is small enough to
+    be opened. `py4dstem-eer info` calls it.
     """
 
     #: The name of the format; that of the entry point.

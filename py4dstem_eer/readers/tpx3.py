@@ -18,7 +18,7 @@ from typing import Any
 
 from ..errors import EventWarning, MissingOptionError, ParameterError
 from .options import ReaderOptions
-from .protocol import Sample
+from .samples import Sample
 from .stamps import stamp_of
 from .tpx3_hits import HitSorter, Target
 from .tpx3_index import Index, build_index, starts_with_chunks

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from . import tpx3_time as time
-from .protocol import about
+from .samples import Estimate
 from .tpx3_index import Index
 from .tpx3_packets import TICKS_PER_SECOND, TICKS_PER_STEP
 
@@ -15,32 +13,6 @@ from .tpx3_packets import TICKS_PER_SECOND, TICKS_PER_STEP
 _LINES_PER_PIECE = 2
 #: By which numbers may differ from what the pieces say: a part, and times the standard error.
 _TOLERANCE, _ERRORS = 0.05, 3
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A number that pieces tell of a file.
-
-    Attributes
-    ----------
-    value : float
-    error : float
-        By which it may be wrong; infinite if that cannot be told.
-    seen : int
-        How many edges or hits of the pieces tell it.
-    """
-
-    value: float
-    error: float
-    seen: int
-
-    def fits(self, number: float) -> bool:
-        """Return whether it may be that number, as far as the pieces tell."""
-        return abs(number - self.value) <= self.error
-
-    def __str__(self) -> str:
-        """Say it with the digits that it has."""
-        return about(self.value, self.seen)
 
 
 def ticks(piece: Index) -> int:

@@ -14,8 +14,8 @@ from .. import event_lists
 from ..detector import Shape2D
 from ..errors import MissingOptionError
 from .options import ReaderOptions
-from .protocol import Sample, about, rounded
-from .tpx3_estimates import Estimate, duration, marked_lines, ticks
+from .samples import Estimate, Sample, about, rounded
+from .tpx3_estimates import duration, marked_lines, ticks
 from .tpx3_index import Index, build_index
 from .tpx3_lines import OPEN
 from .tpx3_packets import SIDE, TICKS_PER_SECOND
