@@ -162,10 +162,9 @@ def _place_block(
     block: EventStore, first: int, start: np.ndarray, positions: np.ndarray, weights: np.ndarray
 ) -> np.ndarray:
     """Sort one block in from `start` of every pixel on, and return where the next block starts."""
-    hits = _hits_by_part(block, first, None)
-    cursor = np.cumsum(hits, axis=0)
-    cursor -= hits
-    cursor += start
+    cursor = _hits_by_part(block, first, None)
+    for part in range(len(cursor)):  # where each begins, in the place of how many it has
+        cursor[part], start = start, start + cursor[part]
     lists = (equal_parts(block), *lists_on(block, get_device("cpu")))
     _place.on_cpu(len(cursor), *lists, first * block.scan_shape[1], cursor, positions, weights)
-    return start + hits.sum(0)
+    return start

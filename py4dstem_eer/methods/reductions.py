@@ -112,7 +112,8 @@ def pattern_sum(
     total = np.zeros(math.prod(events.detector_shape), dtype)
     for first, block in track(events.blocks(), "Sum of patterns"):
         part = weights[first : first + block.scan_shape[0]].ravel()
-        total += _weighted_block_sum(block, part, dtype, where)
+        for addend in _weighted_sums(block, part, dtype, where):
+            total += addend
     return total.reshape(events.detector_shape)
 
 
@@ -227,14 +228,15 @@ def _tallied_sum(block: EventStore) -> np.ndarray:
     return total
 
 
-def _weighted_block_sum(
+def _weighted_sums(
     block: EventStore, weights: np.ndarray, dtype: np.dtype, where: Device
 ) -> np.ndarray:
+    """Return the weighted sums of parts of a block, (n, pixels)."""
     if where.name == "gpu":
         n_pixels = math.prod(block.detector_shape)
         total = where.asnumpy(scattered_sum(lists_on(block, where), n_pixels, weights, where))
-        return total.astype(dtype)  # whole numbers are exact in its float64
-    return reduce_patterns(block, _add_patterns, (weights,), dtype).sum(0)
+        return total.astype(dtype)[None]  # whole numbers are exact in its float64
+    return reduce_patterns(block, _add_patterns, (weights,), dtype)
 
 
 def _block_max(block: EventStore, where: Device) -> np.ndarray:
