@@ -68,7 +68,7 @@ class PatternList(NDArrayOperatorsMixin):
 
     def __getitem__(self, key: Any) -> np.ndarray:
         parts = key if isinstance(key, tuple) else (key,)
-        if any(part is None or part is Ellipsis or np.ndim(part) > 1 for part in parts):
+        if any(map(_adds_or_joins_axes, parts)):
             return np.asarray(self)[key]
         if len(parts) > self.ndim:
             raise IndexError(f"too many indices for patterns of shape {self.shape}: {key!r}")
@@ -106,6 +106,12 @@ class PatternList(NDArrayOperatorsMixin):
 _OF_DENSE = frozenset(
     ("sum", "mean", "std", "var", "max", "min", "any", "all", "astype", "copy", "ravel", "flatten")
 )
+
+
+def _adds_or_joins_axes(part: Any) -> bool:
+    """Return whether part of an index does not stand for one axis."""
+    single = isinstance(part, bool | np.bool_)
+    return part is None or part is Ellipsis or single or np.ndim(part) > 1
 
 
 def _densified(value: Any) -> Any:
