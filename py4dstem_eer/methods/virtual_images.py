@@ -30,7 +30,8 @@ def _count_inside(p, indptr, indices, words, image):
     for k in range(len(own)):
         index = np.uint32(own[k])
         word = words[index >> np.uint32(5)]
-        inside += (word >> (index & np.uint32(31))) & np.uint32(1)
+        # a sum of 32 bits, twice as many of which are added at once as of 64
+        inside = np.uint32(inside + ((word >> (index & np.uint32(31))) & np.uint32(1)))
     image[p] = inside
 
 
