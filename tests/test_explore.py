@@ -485,6 +485,25 @@ def test_results_are_saved_with_what_reproduces_them(explorer, ssb, tmp_path):
     assert sorted(p.name for p in tmp_path.iterdir()) == ["panel.h5"]
 
 
+def test_the_file_that_is_reconstructed_is_kept(ssb, tmp_path):
+    names = ("scan.h5", "scan.png")
+    stempy_path, picture_path = (tmp_path / name for name in names)
+    ssb._datacube.export(stempy_path, "stempy")
+    stempy_path.rename(picture_path)  # whatever it is called
+    streamed = py4DSTEM.import_file(picture_path, mem="MEMMAP")
+    stempy_path.symlink_to(picture_path)
+    method = EventSSB(80e3, streamed, 25, verbose=False)
+    explorer = Explorer(
+        method.preprocess(**PREPROCESS, detector_size=10, force_com_transpose=False)
+    )
+    before = picture_path.read_bytes()
+    with pytest.raises(ParameterError, match="the data are read from it"):
+        explorer.save(stempy_path, overwrite=True)
+    with pytest.raises(ParameterError, match="the data are read from it"):
+        explorer.save_picture(picture_path, overwrite=True)
+    assert picture_path.read_bytes() == before
+
+
 @pytest.mark.parametrize("tab", TABS)
 def test_pictures_are_exported(explorer, tmp_path, tab):
     explorer.open_tab(tab)

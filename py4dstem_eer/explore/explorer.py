@@ -15,6 +15,7 @@ from ..bridge.dpc import EventDPC
 from ..bridge.results import diffraction_slice, real_slice
 from ..bridge.ssb import EventSSB
 from ..errors import ParameterError
+from ..writers.targets import check_not_read
 from . import export, pictures, source
 from .coefficients import HIGHEST_ORDER, Control, controls, value_of
 from .frequencies import nearest_peak, well_apart
@@ -263,16 +264,21 @@ class Explorer:
 
     def save(self, path: Path, overwrite: bool = False) -> None:
         """Write phase, amplitude and all parameters to an EMD file, see `export.save_results`."""
+        self._check_keeps(path)
         self.redraw()
         export.save_results(self.ssb, self.settings, path, overwrite)
 
     def save_picture(self, path: Path, colormap: str = "magma", overwrite: bool = False) -> None:
         """Write the open tab's image as PNG, see `export.save_picture`."""
+        self._check_keeps(path)
         image = self.image()
         picture = self.picture(image)
         between = (picture.low, picture.high)
         shown = self.tab_slice(image)
         export.save_picture(path, shown, TITLES[self.tab], between, colormap, overwrite)
+
+    def _check_keeps(self, path: Path) -> None:
+        check_not_read(source.datacube(self.ssb).events.files, [path])
 
     def python_call(self) -> str:
         """Return the Python expression that gives the same image from the same data, `cube`."""
