@@ -174,8 +174,8 @@ def compacted(indptr, lengths, indices, counts):
 @kernel
 def _sum_counts(p, indptr, counts, sums):
     total = 0
-    for e in range(indptr[p], indptr[p + 1]):
-        total += counts[e]
+    for count in counts[indptr[p] : indptr[p + 1]]:
+        total += np.int64(count)
     sums[p] = total
 
 

@@ -9,6 +9,7 @@ from hypothesis import strategies as st
 
 from py4dstem_eer.errors import EventError, ParameterError
 from py4dstem_eer.events import EventStore
+from py4dstem_eer.methods import blocks
 from py4dstem_eer.methods.com import centre_of_mass, centre_of_mass_dense, fill_empty
 
 DEVICES = ["cpu", "gpu"] if os.environ.get("NUMBA_ENABLE_CUDASIM") == "1" else ["cpu"]
@@ -49,11 +50,11 @@ class Blocks(EventStore):
 
 
 @pytest.mark.parametrize("device", DEVICES)
-@pytest.mark.parametrize("several", [False, True])
+@pytest.mark.parametrize("largest", [1, 255, 300])
 @pytest.mark.parametrize("mask", [None, "bool", "real"])
-def test_equals_the_definition(device, several, mask):
-    data = counts(0.1 if not several else 1.5)
-    data = data if several else np.minimum(data, 1)
+def test_equals_the_definition(device, largest, mask):
+    data = np.minimum(counts(0.1 if largest == 1 else 1.5), largest)
+    data[3, 2, 4, 8:] = largest
     rng = np.random.default_rng(1)
     masks = {None: None, "bool": rng.random(SHAPE[2:]) > 0.4, "real": rng.random(SHAPE[2:])}
     com, weight = centre_of_mass(EventStore.from_dense(data), masks[mask], device)
@@ -61,6 +62,15 @@ def test_equals_the_definition(device, several, mask):
     factor = 1 if mask is None else masks[mask]
     np.testing.assert_allclose(weight, (data * factor).sum(axis=(2, 3)), atol=1e-12)
     assert np.array_equal(np.isnan(com[0]), weight == 0)
+
+
+@pytest.mark.parametrize("usual", [True, False])
+def test_counts_on_a_detector_of_any_size(usual, monkeypatch):
+    monkeypatch.setattr(blocks, "_USUAL_PIXELS", SHAPE[2] * SHAPE[3] - (not usual))
+    data = counts(1.5)
+    com, weight = centre_of_mass(EventStore.from_dense(data))
+    np.testing.assert_allclose(com, slow_com(data), atol=1e-12)
+    np.testing.assert_array_equal(weight, data.sum(axis=(2, 3)))
 
 
 def test_dense_equals_the_definition():

@@ -12,7 +12,7 @@ from hypothesis.extra import numpy as hnp
 from py4dstem_eer import EventStore
 from py4dstem_eer.detector import bin_map, crop_map, select_map
 from py4dstem_eer.errors import EventError, ParameterError
-from py4dstem_eer.methods import fourier_maximum, fourier_shifts, reductions
+from py4dstem_eer.methods import blocks, fourier_maximum, fourier_shifts, reductions
 from py4dstem_eer.methods.shifted_images import shifted_virtual_image
 from py4dstem_eer.methods.virtual_images import virtual_image
 
@@ -79,7 +79,7 @@ def everything(store, device="cpu"):
     }
 
 
-@pytest.mark.parametrize("largest", [1, 300, 70000])
+@pytest.mark.parametrize("largest", [1, 200, 300, 70000])
 def test_sums_and_maxima(device, largest):
     data = counts(largest=largest)
     store = EventStore.from_dense(data)
@@ -103,6 +103,16 @@ def test_sum_of_patterns_in_which_every_hit_is_one_electron(most):
     assert store.counts is None
     np.testing.assert_array_equal(reductions.pattern_sum(store), hits)
     np.testing.assert_array_equal(reductions.pattern_sum(Split(store, [1])), hits)
+
+
+@given(
+    data=hnp.arrays(np.uint8, (23, 2, 3, 4), elements=st.sampled_from([0, 1, 2, 128, 254, 255])),
+    cuts=st.sets(st.integers(1, 22), max_size=2),
+)
+def test_sum_of_patterns_with_bytes_of_electrons(data, cuts):
+    store = EventStore.from_dense(data)
+    expected = data.sum((0, 1), dtype=np.int64)
+    np.testing.assert_array_equal(reductions.pattern_sum(Split(store, cuts)), expected)
 
 
 @pytest.mark.parametrize("kind", WEIGHTS)
@@ -168,16 +178,21 @@ def test_virtual_image_of_an_annulus(device):
 
 
 @pytest.mark.parametrize("detector", [(1, 1), (4, 8), (5, 13), (257, 260)])
-def test_virtual_images_of_single_electrons(device, detector):
+@pytest.mark.parametrize("largest", [1, 255])
+@pytest.mark.parametrize("usual", [True, False])
+def test_virtual_images_of_small_counts(device, detector, largest, usual, monkeypatch):
+    """By bits of the mask on detectors of usual size, by weights on others."""
+    monkeypatch.setattr(blocks, "_USUAL_PIXELS", detector[0] * detector[1] - (not usual))
     rng = np.random.default_rng(detector[0])
-    data = rng.random((3, 2, *detector)) < 0.2
-    data[0, 0] = False
+    data = (rng.random((3, 2, *detector)) < 0.2) * rng.integers(1, largest + 1, detector)
+    data[0, 0] = 0
+    data[1, 1, 0, 0] = largest
     mask = rng.random(detector) < 0.5
     store = EventStore.from_dense(data)
-    assert store.counts is None
+    assert (store.counts is None) == (largest == 1)
     for through in (mask, ~mask, mask.T.copy().T):
         image = virtual_image(store, through, device)
-        np.testing.assert_array_equal(image, (data & through).sum((2, 3)))
+        np.testing.assert_array_equal(image, (data * through).sum((2, 3)))
 
 
 @pytest.mark.parametrize("dtype", [np.uint16, np.uint32, np.float32])

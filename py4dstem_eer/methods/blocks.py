@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import math
 from collections.abc import Iterator
 from typing import Any
 
@@ -11,6 +12,7 @@ import numpy as np
 from ..device import Device, Kernel, get_device, n_threads
 from ..events import EventStore
 
+_USUAL_PIXELS = 2**24
 #: One electron in every entry, for kernels that read counts.
 _NO_COUNTS = np.zeros(0, np.uint8)
 
@@ -19,6 +21,16 @@ def lists_on(block: EventStore, where: Device) -> tuple:
     """Return indptr, indices and counts on a device; counts are empty if each entry is one."""
     counts = _NO_COUNTS if block.counts is None else block.counts
     return tuple(where.asarray(array) for array in (block.indptr, block.indices, counts))
+
+
+def has_small_counts(block: EventStore) -> bool:
+    """Return whether entries are of one electron, or of bytes of them on a detector of usual size.
+
+    Then 32 bits hold the electrons of any pattern, and 64 bits those of each times its index.
+    """
+    if block.counts is None:
+        return True
+    return block.counts.dtype == np.uint8 and math.prod(block.detector_shape) <= _USUAL_PIXELS
 
 
 @contextlib.contextmanager

@@ -11,7 +11,7 @@ from ..device import Device, get_device, kernel, scalar_function
 from ..errors import EventError, ParameterError
 from ..events import EventStore
 from ..progress import track
-from .blocks import filling, lists_on
+from .blocks import filling, has_small_counts, lists_on
 from .reductions import check_mask
 
 #: Every pixel counts once.
@@ -26,14 +26,27 @@ def row_of(index, multiplier, shift):
 
 
 @kernel
-def _moments(p, indptr, indices, columns, multiplier, shift, weights, row_sums, column_sums):
+def _moments(
+    p, indptr, indices, counts, columns, multiplier, shift, weights, row_sums, column_sums
+):
+    """Add up whole numbers, where counts are bytes."""
     rows = np.uint64(0)
     total = np.uint64(0)
-    own = indices[indptr[p] : indptr[p + 1]]  # a view, see `event_lists`
-    for k in range(len(own)):
-        rows += row_of(own[k], multiplier, shift)
-        total += np.uint64(own[k])
-    weights[p] = len(own)
+    first = indptr[p]
+    own = indices[first : indptr[p + 1]]  # a view, see `event_lists`
+    electrons = np.uint64(len(own))
+    if len(counts) > 0:
+        electrons = np.uint64(0)
+        for k in range(len(own)):
+            count = np.uint64(counts[first + k])
+            electrons += count
+            rows += row_of(own[k], multiplier, shift) * count
+            total += np.uint64(own[k]) * count
+    else:
+        for k in range(len(own)):
+            rows += row_of(own[k], multiplier, shift)
+            total += np.uint64(own[k])
+    weights[p] = electrons
     row_sums[p] = rows
     column_sums[p] = float(total) - columns * float(rows)
 
@@ -212,11 +225,11 @@ def fill_moments(
     detector = (float(block.detector_shape[1]), *row_divider(block.detector_shape))
     with contextlib.ExitStack() as stack:
         parts = [stack.enter_context(filling(m, first, block, where)) for m in moments]
-        if block.counts is None and len(mask) == 0:
-            _moments.launch(where, block.n_patterns, indptr, indices, *detector, *parts)
+        lists = (indptr, indices, counts)
+        if has_small_counts(block) and len(mask) == 0:
+            _moments.launch(where, block.n_patterns, *lists, *detector, *parts)
         else:
-            lists = (indptr, indices, counts, mask)
-            _weighted_moments.launch(where, block.n_patterns, *lists, *detector, *parts)
+            _weighted_moments.launch(where, block.n_patterns, *lists, mask, *detector, *parts)
 
 
 def row_divider(detector_shape: tuple[int, int]) -> tuple[np.uint64, np.uint64]:

@@ -14,10 +14,11 @@ import numpy as np
 from ..detector import PixelMap
 from ..device import Device, Kernel, get_device, kernel
 from ..errors import ParameterError
+from ..event_lists import electrons_per_pattern
 from ..events import EventStore
 from ..progress import track
 from ..shapes import check_map_fits
-from .blocks import equal_parts, filling, lists_on, reduce_patterns
+from .blocks import equal_parts, filling, has_small_counts, lists_on, reduce_patterns
 from .scatter import scattered_max, scattered_sum
 
 #: How many electrons a byte counts before it begins again at zero.
@@ -33,13 +34,17 @@ def _add_patterns(i, bounds, indptr, indices, counts, weights, sums):
 
 
 @kernel
-def _tally_patterns(i, bounds, indptr, indices, counted, full, n_full):
-    """Count entries of one electron in bytes, and list the bytes that begin again at zero."""
+def _tally_patterns(i, bounds, indptr, indices, counts, counted, full, n_full):
+    """Count electrons, bytes of them, in bytes, and list the bytes that begin again."""
     n = 0
-    for index in indices[indptr[bounds[i]] : indptr[bounds[i + 1]]]:
-        count = np.uint8(counted[i, index] + 1)
+    first, last = indptr[bounds[i]], indptr[bounds[i + 1]]
+    own, own_counts = indices[first:last], counts[first:last]
+    for k in range(len(own)):
+        index = own[k]
+        before = counted[i, index]
+        count = np.uint8(before + (own_counts[k] if len(counts) > 0 else np.uint8(1)))
         counted[i, index] = count
-        if count == 0:
+        if count < before:
             full[i, n] = index
             n += 1
     n_full[i] = n
@@ -58,18 +63,21 @@ def _count_events(p, indptr, counts, image):
     total = indptr[p + 1] - indptr[p]
     if len(counts) > 0:
         total = 0
-        for e in range(indptr[p], indptr[p + 1]):
-            total += counts[e]
+        for count in counts[indptr[p] : indptr[p + 1]]:  # a view, see `event_lists`
+            total += np.int64(count)
     image[p] = total
 
 
 @kernel
 def _find_largest(p, indptr, counts, image):
-    largest = 1 if indptr[p + 1] > indptr[p] else 0
     if len(counts) > 0:
-        for e in range(indptr[p], indptr[p + 1]):
-            largest = max(largest, counts[e])
-    image[p] = largest
+        own = counts[indptr[p] : indptr[p + 1]]
+        largest = counts[0] * 0
+        for k in range(len(own)):
+            largest = max(largest, own[k])
+        image[p] = largest
+    else:
+        image[p] = 1 if indptr[p + 1] > indptr[p] else 0
 
 
 @kernel
@@ -205,7 +213,7 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
     if where.name == "gpu":
         total = scattered_sum(lists_on(block, where), math.prod(block.detector_shape), None, where)
         return where.asnumpy(total).astype(np.int64)
-    if block.counts is None:
+    if has_small_counts(block):
         return _tallied_sum(block)
     # no pixel can have more than all electrons; half the accumulator stays in the cache
     dtype = np.uint32 if block.n_events <= np.iinfo(np.uint32).max else np.int64
@@ -214,13 +222,14 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
 
 
 def _tallied_sum(block: EventStore) -> np.ndarray:
-    """Return the sum of patterns without counts, in bytes that stay in the cache of a core."""
+    """Return the sum of patterns with small counts, in bytes that stay in the cache of a core."""
     bounds = equal_parts(block)
-    n_parts, most = len(bounds) - 1, int(np.diff(block.indptr[bounds]).max())
+    n_parts = len(bounds) - 1
+    most = int(electrons_per_pattern(block.indptr[bounds], block.counts).max())  # in a part
     counted = np.zeros((n_parts, math.prod(block.detector_shape)), np.uint8)
     full = np.empty((n_parts, most // _BYTE), np.uint32)
     n_full = np.empty(n_parts, np.int64)
-    lists = (bounds, block.indptr, block.indices, counted, full, n_full)
+    lists = (bounds, *lists_on(block, get_device("cpu")), counted, full, n_full)
     _tally_patterns.on_cpu(n_parts, *lists)
     total = counted.sum(0, dtype=np.int64)
     for part, n in zip(full, n_full, strict=True):

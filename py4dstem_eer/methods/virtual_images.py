@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import get_device, kernel
+from ..device import get_device, inlined_function, kernel
 from ..events import EventStore
 from ..progress import track
-from .blocks import filling, lists_on
+from .blocks import filling, has_small_counts, lists_on
 from .reductions import check_mask
 
 
@@ -22,16 +22,25 @@ def _weigh_events(p, indptr, indices, counts, mask, image):
     image[p] = total
 
 
+@inlined_function
+def _bit(words, index):
+    index = np.uint32(index)
+    return (words[index >> np.uint32(5)] >> (index & np.uint32(31))) & np.uint32(1)
+
+
 @kernel
-def _count_inside(p, indptr, indices, words, image):
-    """Count the entries of one electron that a mask of bits lets through."""
-    own = indices[indptr[p] : indptr[p + 1]]
+def _count_inside(p, indptr, indices, counts, words, image):
+    """Count the electrons that a mask of bits lets through, where counts are bytes."""
+    own = indices[indptr[p] : indptr[p + 1]]  # views, see `event_lists`
+    # sums of 32 bits, twice as many of which are added at once as of 64
     inside = np.uint32(0)
-    for k in range(len(own)):
-        index = np.uint32(own[k])
-        word = words[index >> np.uint32(5)]
-        # a sum of 32 bits, twice as many of which are added at once as of 64
-        inside = np.uint32(inside + ((word >> (index & np.uint32(31))) & np.uint32(1)))
+    if len(counts) > 0:
+        own_counts = counts[indptr[p] : indptr[p + 1]]
+        for k in range(len(own_counts)):
+            inside = np.uint32(inside + _bit(words, own[k]) * np.uint32(own_counts[k]))
+    else:
+        for k in range(len(own)):
+            inside = np.uint32(inside + _bit(words, own[k]))
     image[p] = inside
 
 
@@ -53,7 +62,7 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     check_mask(mask, events.detector_shape)
     dtype = np.complex128 if np.iscomplexobj(mask) else np.float64
     where = get_device(device)
-    # an eighth of the table where it says only yes or no, and a bit of it where none counts twice
+    # an eighth of the table where it says only yes or no, and a bit of it where counts are small
     weights = mask.astype(np.int8 if mask.dtype == np.bool_ else dtype)
     flat = where.asarray(weights.ravel())
     words = where.asarray(_bit_words(mask)) if mask.dtype == np.bool_ else None
@@ -63,10 +72,11 @@ def virtual_image(events: EventStore, mask: np.ndarray, device: str = "cpu") -> 
     for first, block in track(events.blocks(), "Virtual image"):
         indptr, indices, counts = lists_on(block, where)
         with filling(image, first, block, where) as part:
-            if words is not None and len(counts) == 0:
-                _count_inside.launch(where, block.n_patterns, indptr, indices, words, part)
+            lists = (indptr, indices, counts)
+            if words is not None and has_small_counts(block):
+                _count_inside.launch(where, block.n_patterns, *lists, words, part)
             else:
-                _weigh_events.launch(where, block.n_patterns, indptr, indices, counts, flat, part)
+                _weigh_events.launch(where, block.n_patterns, *lists, flat, part)
     return image
 
 
