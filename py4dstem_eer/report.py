@@ -203,13 +203,15 @@ def _estimated(file: Path, name: str, sample: Sample, options: Mapping[str, Any]
 def _guessed(sample: Sample) -> Iterator[Line]:
     """Say what the electrons seen tell of all."""
     looked_at, total = sample.per_pattern, sample.n_electrons
-    mean = float(looked_at.mean()) if len(looked_at) else None
+    mean = sample.mean
+    if mean is None and len(looked_at):
+        mean = float(looked_at.mean())
     words = [] if total is None else [f"about {total:,}"]
     words += [] if mean is None else [f"about {mean:.1f} per pattern"]
     yield "electrons", "; ".join(words) or "unknown: no whole line lies in what was looked at"
     shape = sample.scan_shape
     n_patterns = sample.n_positions if shape is None else math.prod(shape)
-    if mean is not None:
+    if len(looked_at):
         # by the clock, the pieces may last longer than the scan
         of = "" if n_patterns is None or n_patterns < len(looked_at) else f" of {n_patterns:,}"
         empty = np.count_nonzero(looked_at == 0)

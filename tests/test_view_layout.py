@@ -154,7 +154,8 @@ def test_shapes_are_whole_numbers(view):
 
 
 @pytest.mark.parametrize(
-    "key", [..., (..., 1), None, (), np.ones((24, 5), bool), (3, None), True, np.False_]
+    "key",
+    [..., (..., 1), None, (), np.ones((24, 5), bool), (3, None), True, np.False_, np.array(True)],
 )
 def test_other_indices_of_a_list(view, dense, key):
     np.testing.assert_array_equal(view.reshape(24, 5, 3)[key], dense.reshape(24, 5, 3)[key])

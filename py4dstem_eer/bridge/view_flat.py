@@ -110,8 +110,9 @@ _OF_DENSE = frozenset(
 
 def _adds_or_joins_axes(part: Any) -> bool:
     """Return whether part of an index does not stand for one axis."""
-    single = isinstance(part, bool | np.bool_)
-    return part is None or part is Ellipsis or single or np.ndim(part) > 1
+    if part is None or part is Ellipsis or np.ndim(part) > 1:
+        return True
+    return not isinstance(part, slice) and np.ndim(part) == 0 and np.asarray(part).dtype == bool
 
 
 def _densified(value: Any) -> Any:

@@ -81,16 +81,18 @@ def open_source(path: Path, options: ReaderOptions) -> FalconSource:
 
 
 def sample(path: Path, options: ReaderOptions) -> Sample | None:
-    """Return what can be said about a file with too many pages to be walked through in a moment."""
+    """Return what can be said about a file whose pages cannot be followed in a moment."""
     stamp = stamp_of(path)
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", EventWarning)  # faulty frames are told among the facts
-        return take_sample(
-            path,
-            options,
-            lambda pages, has_image: _described(pages, has_image, options.skips_errors),
-            lambda frames, facts, alone: _source(frames, facts, stamp, alone),
-        )
+
+    def describe(pages: Pages, has_final_image: bool) -> dict[str, Any]:
+        return _described(pages, has_final_image, options.skips_errors)
+
+    def open_frames(frames: Frames, facts: Mapping[str, Any], alone: ReaderOptions) -> FalconSource:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", EventWarning)  # faulty frames are among the facts
+            return _source(frames, facts, stamp, alone)
+
+    return take_sample(path, options, describe, open_frames)
 
 
 def _source(

@@ -38,6 +38,8 @@ class Sample:
         What only the user knows.
     n_positions : int, optional
         Scan positions, if their number is known and the scan shape is not.
+    mean : float, optional
+        Electrons of a pattern, on average. Default: of those in `per_pattern`.
     """
 
     part: float
@@ -50,6 +52,7 @@ class Sample:
     doubt: str = ""
     missing: MissingOptionError | None = None
     n_positions: int | None = None
+    mean: float | None = None
 
 
 @dataclass(frozen=True)
