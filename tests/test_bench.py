@@ -20,6 +20,8 @@ from py4dstem_eer.events import EventStore
 def test_rows_are_printed_and_returned(monkeypatch):
     small = bench_reductions.random_events(8, 50)
     monkeypatch.setattr(bench_reductions, "random_events", lambda side: small)
+    disks = bench_reductions.disk_events(8, 900)
+    monkeypatch.setattr(bench_reductions, "disk_events", lambda side: disks)
     lines: list[str] = []
     results = run_bench(["reductions"], False, lines.append)
     rows = results["rows"]["reductions"]
@@ -27,6 +29,12 @@ def test_rows_are_printed_and_returned(monkeypatch):
     assert all(row["ours"] > 0 for row in rows)
     assert len(lines) == len(rows) + 2
     json.dumps(results)
+
+
+def test_events_in_a_disk_have_counts():
+    disks = bench_reductions.disk_events(4, 900)
+    assert set(np.unique(disks.counts)) >= {1, 2}
+    assert disks.n_events == 16 * 900
 
 
 def test_random_events_are_canonical():

@@ -37,6 +37,15 @@ def random_events(side: int, per_pattern: int = _EVENTS_PER_PATTERN, seed: int =
     return EventStore((side, side), _DETECTOR, indptr, indices)
 
 
+def disk_events(side: int, per_pattern: int = _EVENTS_PER_PATTERN, seed: int = 0) -> EventStore:
+    """Return events in a disk of 60 pixels' radius, in which some pixels are hit twice."""
+    rng = np.random.default_rng(seed)
+    inside = np.flatnonzero(_annulus(0, 60)).astype(np.uint32)
+    indices = np.sort(inside[rng.integers(0, len(inside), (side * side, per_pattern))], axis=1)
+    indptr = np.arange(side * side + 1, dtype=np.int64) * per_pattern
+    return EventStore.from_lists((side, side), _DETECTOR, indptr, indices.ravel())
+
+
 def rows(full: bool) -> Iterator[Row]:
     """Measure the reductions on a 256 × 256 scan (full) or a 128 × 128 one."""
     events = random_events(256 if full else 128)
@@ -55,8 +64,22 @@ def rows(full: bool) -> Iterator[Row]:
         ours, floor = best_time(call, _RUNS), times_read * sum_time(events.indices)
         yield Row(what, ours, "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
     yield Row("one pattern, data[rx, ry]", best_time(lambda: events.pattern(3, 5), 50))
+    yield from _of_disks(256 if full else 128, masks[0])
     if installed("libertem"):
         yield from _beside_libertem(_LIBERTEM_SIDE)
+
+
+def _of_disks(side: int, mask: np.ndarray) -> Iterator[Row]:
+    """Measure sums of events that have counts, as most are one."""
+    events = disk_events(side)
+    floor = sum_time(events.indices)
+    for what, call in (
+        ("centre of mass", lambda: centre_of_mass(events)),
+        ("sum of all patterns", lambda: pattern_sum(events)),
+        ("bright-field image", lambda: virtual_image(events, mask)),
+    ):
+        time = best_time(call, _RUNS)
+        yield Row(f"{what}, counts above one in a disk", time, floor=floor)
 
 
 def _beside_libertem(side: int) -> Iterator[Row]:
