@@ -121,6 +121,15 @@ def short_chunk(data):
     data[at : at + 4] = (3).to_bytes(4, "little")
 
 
+def unfiltered_chunk(data):
+    """A compressed chunk that says it is not: HDF5 read what lies beyond it in memory."""
+    with h5py.File(io.BytesIO(bytes(data))) as file:
+        counts = file["tree/metadatabundle/electron_events/counts"]
+        size = counts.id.get_chunk_info(0).size
+    at = data.index(struct.pack("<IIQQ", size, 0, 0, 0))
+    data[at + 4] = 2  # without the second of the filters
+
+
 def long_text(data):
     """A text of 256 MB: HDF5 took memory for it before it looked where it should be."""
     with h5py.File(io.BytesIO(bytes(data))) as file:
@@ -149,6 +158,7 @@ def whole(data):
         ("emd", larger_collection, "heap collection at byte .* is damaged"),
         ("emd", long_text, r"acquisition_json of shape \(\) cannot be in a file"),
         ("emd", short_chunk, "entries_per_pattern of shape .* cannot be in a file"),
+        ("emd", unfiltered_chunk, "counts of shape .* cannot be in a file"),
     ],
 )
 def test_damage_that_was_not_stood(name, damage, error, tmp_path):

@@ -145,11 +145,15 @@ def _sound_chunks(dataset: Any, file_bytes: int) -> bool:
     plist = dataset.id.get_create_plist()
     filters = [plist.get_filter(k)[0] for k in range(plist.get_nfilters())]
     least = _CHECKSUM_BYTES if _FLETCHER32 in filters else 0
+    whole = math.prod(dataset.chunks) * dataset.id.get_type().get_size()
+    compressing = [k for k, code in enumerate(filters) if code in (DEFLATE, _LZF)]
     sound = [set(filters) <= {DEFLATE, SHUFFLE, _FLETCHER32, _LZF}]
 
     def look(chunk: Any) -> None:
         inside = chunk.byte_offset is not None and chunk.byte_offset + chunk.size <= file_bytes
-        sound.append(inside and chunk.size >= least)
+        # HDF5 reads beyond a chunk that says it is not compressed, and is short
+        compressed = any(not chunk.filter_mask >> k & 1 for k in compressing)
+        sound.append(inside and chunk.size >= (least if compressed else max(least, whole)))
 
     dataset.id.chunk_iter(look)
     return all(sound)
