@@ -12,8 +12,8 @@ References
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from collections.abc import Iterable
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import BinaryIO
 
@@ -97,14 +97,12 @@ def read_pages(path: Path) -> Pages:
     """
     with path.open("rb", buffering=0) as file:
         chain = Chain(file, path.stat().st_size)
-        pages = gather_pages(path, file, chain, lambda: chain.cut)
+        pages = replace(gather_pages(path, file, chain), cut=chain.cut)
     _check(pages)
     return pages
 
 
-def gather_pages(
-    path: Path, file: BinaryIO, runs: Iterable[Run], cut: Callable[[], str] = str
-) -> Pages:
+def gather_pages(path: Path, file: BinaryIO, runs: Iterable[Run]) -> Pages:
     """Return the pages whose tables are in some runs, from one or several places of a file.
 
     Parameters
@@ -114,8 +112,6 @@ def gather_pages(
         Open at `path`.
     runs : iterable of `Run`
         As `Chain` gives them.
-    cut : callable
-        Called at their end; what it returns becomes `Pages.cut`.
     """
     file_bytes = path.stat().st_size
     strips, n_pages = Strips(file, file_bytes), 0
@@ -133,7 +129,7 @@ def gather_pages(
     strips.end_batch()
     joined = np.concatenate(numbers)
     numbers.clear()  # there may be a million pages
-    return Pages(path, file_bytes, joined, *strips.tables(), cut(), first_tags)
+    return Pages(path, file_bytes, joined, *strips.tables(), "", first_tags)
 
 
 def read_text(pages: Pages, page: int, tag: int) -> bytes | None:
