@@ -32,15 +32,16 @@ def _moments(
     """Add up whole numbers, where counts are bytes."""
     rows = np.uint64(0)
     total = np.uint64(0)
-    first = indptr[p]
-    own = indices[first : indptr[p + 1]]  # a view, see `event_lists`
+    own = indices[indptr[p] : indptr[p + 1]]  # views, see `event_lists`
     electrons = np.uint64(len(own))
     if len(counts) > 0:
+        own_counts = counts[indptr[p] : indptr[p + 1]]
         electrons = np.uint64(0)
-        for k in range(len(own)):
-            count = np.uint64(counts[first + k])
+        for k in range(len(own_counts)):
+            count = np.uint64(own_counts[k])
             electrons += count
-            rows += row_of(own[k], multiplier, shift) * count
+            # known to have 32 bits, it is multiplied in vectors
+            rows += np.uint64(np.uint32(row_of(own[k], multiplier, shift))) * count
             total += np.uint64(own[k]) * count
     else:
         for k in range(len(own)):
