@@ -7,6 +7,8 @@ NVIDIA GPUs (one thread per item), so both give the same result by construction.
 On the CPU the threads are Python's, and the compiled loops release its lock: that takes a fraction
 of the compile time of numba's own parallel loops, and several threads of a program may launch
 kernels at once, which not every threading layer of numba allows.
+
+Nothing imports numba before something is to be compiled: that takes longer than to describe a file.
 """
 
 from __future__ import annotations
@@ -23,7 +25,6 @@ from dataclasses import dataclass
 from types import ModuleType
 from typing import Any
 
-import numba
 import numpy as np
 
 from .errors import DeviceError, MemoryBudgetError, ParameterError
@@ -49,11 +50,62 @@ def {name}(n_items, {arrays}):
         body(i, {arrays})
 """
 
-#: Decorator for scalar helpers that kernel bodies call; works on both devices.
-scalar_function = numba.njit(cache=True, nogil=True, error_model="numpy")
-#: The same for loops over arrays: where a loop is not inlined it is not known which arrays overlap,
-#: nor that its bounds are 32-bit numbers, and it is not turned into vectors.
-inlined_function = numba.njit(cache=True, nogil=True, error_model="numpy", forceinline=True)
+_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
+
+
+class CompiledFunction:
+    """What numba makes of a function, made when it is first called or compiled into a caller.
+
+    Parameters
+    ----------
+    make : callable
+        Returns numba's function.
+    py_func : callable, optional
+        The function as it is written, for other compilers.
+    """
+
+    def __init__(self, make: Callable[[], Any], py_func: Callable[..., Any] | None = None) -> None:
+        self._make = make
+        if py_func is not None:
+            self.py_func = py_func
+        functools.update_wrapper(self, py_func or make)
+
+    def __call__(self, *arguments: Any) -> Any:
+        """Call the compiled function."""
+        return self._made(*arguments)
+
+    @functools.cached_property
+    def _made(self) -> Any:
+        return self._make()
+
+    @property
+    def _numba_type_(self) -> Any:
+        # numba asks objects that it does not know for this where compiled code names them
+        return self._made._numba_type_
+
+
+def scalar_function(function: Callable[..., Any]) -> CompiledFunction:
+    """Decorate a scalar helper that kernel bodies call; it works on both devices."""
+    return CompiledFunction(lambda: _njit(function), function)
+
+
+#: The same for functions of arrays that Python calls, where items depend on those before them.
+serial_function = scalar_function
+
+
+def inlined_function(function: Callable[..., Any]) -> CompiledFunction:
+    """Decorate a loop over arrays that kernel bodies call.
+
+    Where a loop is not inlined it is not known which arrays overlap, nor that its bounds are 32-bit
+    numbers, and it is not turned into vectors.
+    """
+    return CompiledFunction(lambda: _njit(function, forceinline=True), function)
+
+
+def _njit(function: Callable[..., Any], **options: Any) -> Any:
+    import numba
+
+    return numba.njit(**_COMPILED, **options)(function)
 
 
 @dataclass(frozen=True)
@@ -179,6 +231,8 @@ def _gpu() -> Device:
 
 
 def _simulating() -> bool:
+    import numba
+
     return bool(numba.config.ENABLE_CUDASIM)  # type: ignore[attr-defined]
 
 
@@ -194,6 +248,8 @@ if hasattr(os, "register_at_fork"):
 
 def n_threads() -> int:
     """Return how many CPU threads kernels use; NUMBA_NUM_THREADS sets it."""
+    import numba
+
     return int(numba.config.NUMBA_NUM_THREADS)  # type: ignore[attr-defined]
 
 
@@ -263,14 +319,9 @@ class Kernel:
 
     @functools.cached_property
     def _cpu_launcher(self) -> Callable[..., None]:
-        options: dict[str, Any] = {
-            "cache": True,
-            "nogil": True,
-            "fastmath": self.fastmath,
-            "error_model": "numpy",
-        }
-        body = numba.njit(**options)(self.body)
-        return numba.njit(**options)(self._define(_CPU_LAUNCHER, {"body": body}))
+        body = _njit(self.body, fastmath=self.fastmath)
+        launcher = self._define(_CPU_LAUNCHER, {"body": body})
+        return _njit(launcher, fastmath=self.fastmath)
 
     @functools.cached_property
     def gpu_launcher(self) -> Any:

@@ -30,6 +30,9 @@ class EventSource(Protocol):
     ``read_positions(first, last)``
         The patterns of scan positions first to last, of any rows, as a scan of one column: where a
         row is too large to be looked at in a moment.
+    ``electrons(first, last)``
+        The electrons of scan positions first to last, of any rows, (n,) int64, counted without
+        making lists of them, and without what takes long to load.
     ``file_bytes()``
         Bytes of all files that events are read from, where it is not the one opened, or not alone.
     ``files()``
@@ -179,6 +182,11 @@ class StreamedEventStore(EventStore):
     def read_positions(self) -> Callable[[int, int], EventStore] | None:
         """Returns patterns first to last as a column, in memory; None if only rows can be read."""
         return getattr(self._source, "read_positions", None)
+
+    @property
+    def electrons(self) -> Callable[[int, int], np.ndarray] | None:
+        """Counts the electrons of patterns first to last; None if they must be read for that."""
+        return getattr(self._source, "electrons", None)
 
     def blocks(self) -> Iterator[tuple[int, EventStore]]:
         """Iterate over (first scan row, events in memory) in blocks of bounded size.

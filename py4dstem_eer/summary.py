@@ -35,7 +35,7 @@ class Electrons:
     Attributes
     ----------
     per_pattern : (n,) int64
-        Electrons of the patterns that are known: all, or some whole scan rows.
+        Electrons of the patterns that are known: all, or some runs of them.
     total : int or None
         Electrons of all patterns; None if nothing was looked at.
     exact : bool
@@ -74,17 +74,21 @@ def count_electrons(events: StreamedEventStore, file_bytes: int) -> Electrons:
 
 def _looked_at(events: StreamedEventStore, file_bytes: int) -> np.ndarray:
     """Return the electrons of all patterns of a small file, or of some spread over the scan."""
-    n_rows, finer = events.scan_shape[0], events.read_positions
-    if n_rows == 0 or file_bytes <= _SMALL:
+    n_rows, n_patterns, finer = events.scan_shape[0], events.n_patterns, events.read_positions
+    small = n_patterns == 0 or file_bytes <= _SMALL
+    if events.electrons is not None:
+        count = events.electrons
+        return count(0, n_patterns) if small else _glance(count, n_patterns, file_bytes)
+    if small:
         return _electrons(events)
     if finer is not None and file_bytes / n_rows > _READS_PER_ROW * _READ_BYTES:
-        return _glance(finer, events.n_patterns, file_bytes)
+        return _glance(_counted(finer), n_patterns, file_bytes)
     if file_bytes / n_rows > _LARGEST_ROW:
         return np.zeros(0, np.int64)
-    return _glance(events.read_rows, n_rows, file_bytes)
+    return _glance(_counted(events.read_rows), n_rows, file_bytes)
 
 
-def _glance(read: Callable[[int, int], EventStore], n_units: int, file_bytes: int) -> np.ndarray:
+def _glance(count: Callable[[int, int], np.ndarray], n_units: int, file_bytes: int) -> np.ndarray:
     """Return the electrons of the patterns of some units, rows or positions, spread evenly."""
     found, end = [], float("inf")
     step = min(max(1, _READ_BYTES * n_units // file_bytes), n_units)
@@ -92,12 +96,16 @@ def _glance(read: Callable[[int, int], EventStore], n_units: int, file_bytes: in
     most = max(1, _MOST_BYTES * n_units // (file_bytes * step))
     for place in np.argsort(np.arange(len(places)) * _GOLDEN % 1)[:most].tolist():
         start = places[place]
-        found.append(_electrons(read(start, min(start + step, n_units))))
+        found.append(count(start, min(start + step, n_units)))
         # the first read may load kernels, which says nothing about how long others take
         end = min(end, time.perf_counter() + _GLANCE)
         if time.perf_counter() > end:
             break
     return np.concatenate(found)
+
+
+def _counted(read: Callable[[int, int], EventStore]) -> Callable[[int, int], np.ndarray]:
+    return lambda start, stop: _electrons(read(start, stop))
 
 
 def _electrons(events: EventStore) -> np.ndarray:

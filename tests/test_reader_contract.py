@@ -7,14 +7,15 @@ import inspect
 import os
 import subprocess
 import sys
+import warnings
 from pathlib import Path
 
 import numpy as np
 import pytest
-from format_examples import EXAMPLES
+from format_examples import EXAMPLES, VARIANTS
 
 from py4dstem_eer import readers
-from py4dstem_eer.errors import FormatError, ParameterError
+from py4dstem_eer.errors import EventWarning, FormatError, ParameterError
 from py4dstem_eer.readers import FORMATS, detect, load_reader, open_events
 
 SHARED = Path(os.environ.get("PY4DSTEM_EER_DATA", Path(__file__).parents[2] / "shared/data"))
@@ -79,6 +80,36 @@ def test_parts_of_rows_are_those_of_the_rows(example):
         for first, last in ((0, 1), (3, 9), (2, streamed.n_patterns), (4, 4)):
             if streamed.read_positions is not None:
                 assert_same(streamed.read_positions(first, last), column[first:last])
+
+
+COUNTING = {"raw_csr", "merlin", "emd"}
+COUNTED = [(name, name, EXAMPLES[name]) for name in COUNTING]
+COUNTED += [(name, *VARIANTS[name]) for name in VARIANTS if VARIANTS[name][0] in COUNTING]
+ORDERS = [{}, {"keep_flyback": False}, {"scan_shape": (1, 7), "frames_per_position": 5}]
+ORDERS += [{**order, "errors": "skip"} for order in ORDERS]
+
+
+@pytest.mark.parametrize("options", ORDERS, ids=str)
+@pytest.mark.parametrize(("name", "reader", "write"), sorted(COUNTED), ids=lambda v: str(v)[:20])
+def test_electrons_are_counted_as_they_are_read(tmp_path, name, reader, write, options):
+    path, needed = write(tmp_path)
+    if not set(options) <= load_reader(reader).USES:
+        pytest.skip(f"{reader} takes no {', '.join(options)}")
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", EventWarning)
+        streamed = open_events(path, reader, mem="MEMMAP", **{**needed, **options})
+    loaded = streamed.load()
+    ones = np.ones(len(loaded.indices)) if loaded.counts is None else loaded.counts
+    read = np.diff(np.cumsum([0, *ones])[loaded.indptr]).astype(int)
+    assert read.any()
+    for first, last in ((0, len(read)), (0, 1), (3, 5), (2, len(read)), (4, 4)):
+        np.testing.assert_array_equal(streamed.electrons(first, last), read[first:last])
+
+
+def test_what_does_not_count_says_so(example):
+    name, path, options = example
+    streamed = open_events(path, name, mem="MEMMAP", **options)
+    assert (streamed.electrons is None) == (name not in COUNTING)
 
 
 def assert_same(a, b):

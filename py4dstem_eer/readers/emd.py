@@ -13,6 +13,7 @@ from .. import event_layout as layout
 from ..errors import CorruptFileError, EventError, FormatError
 from ..event_lists import count_dtype, electrons_per_pattern, index_dtype, smallest_counts
 from ..events import EventStore
+from .glances import kept_positions, span, sums_of_lists
 from .hdf5 import DAMAGE, check_storage, opened, plain
 from .hdf5_superblock import stored_end, superblock_position
 from .options import ReaderOptions
@@ -114,15 +115,35 @@ class EmdSource:
         lengths = np.diff(self._tables.indptr).reshape(self._tables.scan_shape)
         return lengths[:, : self.scan_shape[1]].ravel()
 
+    def electrons(self, first: int, last: int) -> np.ndarray:
+        """Return the electrons of scan positions first to last, (n,) int64; the counts tell."""
+        known = self.events_per_pattern()
+        if known is not None:
+            return known[first:last]
+        positions = kept_positions(first, last, self.scan_shape[1], self._tables.scan_shape[1])
+        begin, end = span(positions)
+        indptr = self._tables.indptr[begin : end + 1]
+        entries = slice(int(indptr[0]), int(indptr[-1]))
+        with self._group() as group:
+            where = f"scan positions {begin} to {end - 1}"
+            counts = _read_counts(group, self._tables, entries, where)
+        return sums_of_lists(indptr - indptr[0], counts)[positions - begin]
+
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
+        with self._group() as group:
+            block = read_rows(group, self._tables, start, stop)
+        return block if self._keep_flyback else block[:, : self.scan_shape[1]]
+
+    @contextlib.contextmanager
+    def _group(self) -> Iterator[Any]:
+        """Open the group, which must hold what it held."""
         state = _file_state(self.path)
         with opened(self.path) as file:
             if state != self._state:
                 self._check_unchanged(file)
                 self._state = state
-            block = read_rows(file[self.group_name], self._tables, start, stop)
-        return block if self._keep_flyback else block[:, : self.scan_shape[1]]
+            yield file[self.group_name]
 
     def _check_unchanged(self, file: Any) -> None:
         """Raise CorruptFileError unless a file that was written again holds the same patterns."""
@@ -214,7 +235,6 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
     entries = slice(int(indptr[0]), int(indptr[-1]))
     indptr = indptr - indptr[0]
     gaps = group[layout.GAPS][entries]
-    largest = tables.largest_count
     n_pixels = tables.detector_shape[0] * tables.detector_shape[1]
     indices = np.empty(len(gaps), index_dtype(n_pixels))
     if layout.decode_gaps(indptr, gaps, indices) >= max(n_pixels, 1):
@@ -222,11 +242,9 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
             f"{tables.where}: an event of scan rows {start} to {stop - 1} lies outside the "
             "detector, or comes twice"
         )
-    counts = group[layout.COUNTS][entries] if tables.has_counts else None
-    if counts is not None and counts.size and not 1 <= counts.min() <= counts.max() <= largest:
-        raise CorruptFileError(
-            f"{tables.where}: counts of scan rows {start} to {stop - 1} are not from 1 to {largest}"
-        )
+    counts = None
+    if tables.has_counts:
+        counts = _read_counts(group, tables, entries, f"scan rows {start} to {stop - 1}")
     counts = smallest_counts(counts)
     shape = (stop - start, columns)
     electrons = electrons_per_pattern(indptr, counts).reshape(shape).sum(axis=1)
@@ -236,6 +254,13 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
             f"{tables.row_electrons[start:stop].sum()} are listed for them; the list is damaged"
         )
     return EventStore(shape, tables.detector_shape, indptr, indices, counts, tables.metadata)
+
+
+def _read_counts(group: Any, tables: Tables, entries: slice, where: str) -> np.ndarray:
+    counts, largest = group[layout.COUNTS][entries], tables.largest_count
+    if counts.size and not 1 <= counts.min() <= counts.max() <= largest:
+        raise CorruptFileError(f"{tables.where}: counts of {where} are not from 1 to {largest}")
+    return counts
 
 
 def _read_tables(group: Any, path: Path) -> Tables:

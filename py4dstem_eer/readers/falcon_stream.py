@@ -23,12 +23,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import numpy as np
-from llvmlite import ir
-from numba import types
-from numba.extending import intrinsic
 
 from ..detector import Shape2D
-from ..device import kernel, scalar_function
+from ..device import CompiledFunction, kernel, scalar_function
 
 #: Fault codes of a frame.
 NO_END, OVERRUN = 16, 17
@@ -201,17 +198,24 @@ def _runs(code: Code) -> np.ndarray:
     return np.minimum(np.arange(65) // code.skip, most).astype(np.uint8)
 
 
-@intrinsic
-def _trailing_zeros(context, word):
+@CompiledFunction
+def _trailing_zeros():
     """Return the number of zeros below the lowest set bit of a word; of 0 it is 64.
 
     One instruction of the processor; anything made of arithmetic takes twice as long for all.
     """
+    from llvmlite import ir
+    from numba import njit, types
+    from numba.extending import intrinsic
 
-    def generate(context, builder, signature, arguments):
-        return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
+    @intrinsic
+    def instruction(context, word):
+        def generate(context, builder, signature, arguments):
+            return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
 
-    return types.int64(types.uint64), generate
+        return types.int64(types.uint64), generate
+
+    return njit(lambda word: instruction(word))
 
 
 @scalar_function

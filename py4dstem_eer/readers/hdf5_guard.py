@@ -7,10 +7,8 @@ import os
 from pathlib import Path
 from typing import Any, BinaryIO
 
-import numpy as np
-
 from .hdf5_superblock import Superblock
-from .heap_kernels import is_sound_collection
+from .heap_kernels import HEADER_BYTES
 
 # what HDF5 may ask for at once beyond the end of the file; a table of lists is read in pieces
 _MOST_MISSING = 2**24
@@ -92,7 +90,7 @@ class GuardedFile(io.RawIOBase):
         if sound:  # HDF5 reads the rest of a larger one later, and must not find it damaged then
             self._file.seek(self._at)
             whole = view if size == len(view) else self._file.read(size)
-            sound = is_sound_collection(np.frombuffer(whole, np.uint8))
+            sound = is_sound_collection(whole)
         if not sound:
             raise OSError(f"the heap collection at byte {self._at} is damaged")
 
@@ -107,6 +105,28 @@ class GuardedFile(io.RawIOBase):
         self._file.seek(min(self._superblock.position + address, self._true_end))
         if not ends(self._file.read(size), free, of_length):
             raise OSError(f"the local heap at byte {self._at} is damaged")
+
+
+def is_sound_collection(collection: bytes | memoryview) -> bool:
+    """Return whether the objects of a global heap collection follow one another to its end.
+
+    One that goes on after these bytes counts as sound.
+    """
+    if len(collection) < HEADER_BYTES:
+        return True
+    size = int.from_bytes(collection[8:16], "little")
+    if size < HEADER_BYTES:
+        return False
+    at = HEADER_BYTES
+    while size <= len(collection) and at + HEADER_BYTES <= size:
+        number = int.from_bytes(collection[at : at + 2], "little")
+        length = int.from_bytes(collection[at + 8 : at + 16], "little")
+        # number 0 is what is free, its header included
+        step = length if number == 0 else HEADER_BYTES + ((length + 7) & ~7)
+        if not 0 < step <= size - at:
+            return False
+        at += step
+    return True
 
 
 def ends(segment: bytes, first: int, of_length: int) -> bool:

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..device import kernel, scalar_function, serial_function
 
 #: Fault codes of a list; 0 is none.
 OUTSIDE_FILE, NO_COLLECTION, NO_OBJECT, WRONG_SIZE, OUT_OF_RANGE = 1, 2, 3, 4, 5
@@ -23,7 +22,7 @@ HEADER_BYTES = 16  # of a collection, and of an object in it
 _GCOL = 0x4C4F4347  # "GCOL", little-endian
 
 
-@numba.njit(cache=True, nogil=True)
+@serial_function
 def in_file_order(references, addresses, present):
     """Return whether the lists `present` lie in the heap in that order."""
     for k in range(1, len(present)):
@@ -88,30 +87,6 @@ def _collection_size(buffer, at, n_bytes):
     if at + HEADER_BYTES > n_bytes or _load(buffer, at, 4) != _GCOL or buffer[at + 4] != 1:
         return np.int64(-1)
     return _load(buffer, at + 8, 8)
-
-
-@numba.njit(cache=True, nogil=True)
-def is_sound_collection(buffer: np.ndarray) -> bool:
-    """Return whether the objects of the collection in `buffer` follow one another to its end.
-
-    One that goes on after the buffer (n,) uint8 counts as sound.
-    """
-    if len(buffer) < HEADER_BYTES:
-        return True
-    size = _load(buffer, 8, 8)
-    if size < HEADER_BYTES:
-        return False
-    at = HEADER_BYTES
-    while size <= len(buffer) and at + HEADER_BYTES <= size:
-        number, length = _load(buffer, at, 2), _load(buffer, at + 8, 8)
-        if length < 0 or length > size - at:
-            return False
-        # number 0 is what is free, its header included
-        step = length if number == 0 else HEADER_BYTES + ((length + 7) & ~7)
-        if step <= 0 or step > size - at:
-            return False
-        at += step
-    return True
 
 
 @kernel

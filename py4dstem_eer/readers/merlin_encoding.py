@@ -13,6 +13,8 @@ from ..errors import CorruptFileError, FormatError
 from .merlin_header import FrameHeader
 
 WORD_BYTES = 8
+#: Bits of a pixel in the second of two planes.
+LOW_PLANE_BITS = 12
 _MOST_PIXELS = 2**31 - 1
 _NUMBER_BITS = {"U08": 8, "U16": 16, "U32": 32}
 #: Bits that a pixel takes in raw frames, by the depth of the counters.
@@ -52,7 +54,7 @@ class Encoding:
     @property
     def largest_count(self) -> int:
         """Largest number that a pixel can hold, whatever its depth is said to be."""
-        return (2**self.bits - 1) << (12 if self.n_planes == 2 else 0)
+        return (2**self.bits - 1) << (LOW_PLANE_BITS if self.n_planes == 2 else 0)
 
 
 def encoding_of(header: FrameHeader, path: Path) -> Encoding:

@@ -11,13 +11,14 @@ import numpy as np
 
 from ..errors import CorruptFileError
 from . import merlin_kernels
-from .merlin_encoding import WORD_BYTES
+from .merlin_encoding import LOW_PLANE_BITS, WORD_BYTES
 from .merlin_files import Acquisition
 from .merlin_header import MAGIC, NUMBER_DIGITS
-from .merlin_kernels import NO_HEADER, OTHER_GEOMETRY
 from .read_buffer import ReadBuffer
 from .stamps import check_unchanged
 
+#: In place of a frame's number.
+NO_HEADER, OTHER_GEOMETRY = -1, -2
 #: Bytes of frames that are decoded in one go: few enough to stay in the processor's cache.
 BLOCK_BYTES = 2**23
 _HEADERS_PER_READ = 2**14
@@ -136,18 +137,29 @@ class Decoder:
             None if self._encoding.bits == 1 else np.min_scalar_type(self._encoding.largest_count)
         )
 
-    def numbers(self, heads: np.ndarray, size: int) -> np.ndarray:
-        """Return the frame numbers (n,) int64 in the beginnings of headers, of `size` bytes each.
+    def numbers(self, buffer: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the frame numbers (n,) int64 in headers.
 
         In place of a number stands what is wrong with the header.
-        """
-        starts = np.arange(len(heads) // size) * size
-        numbers = np.empty(len(starts), np.int64)
-        merlin_kernels.read_numbers.on_cpu(len(starts), heads, starts, self._geometry, numbers)
-        return numbers
 
-    def count(self, frames: np.ndarray, starts: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        """Return the numbers (n,) int64 of frames, as `numbers` does, and their hit pixels (n,).
+        Parameters
+        ----------
+        buffer : (bytes,) uint8
+        starts : (n,) int64
+            Where in it each header begins.
+        """
+        behind_magic = starts + len(MAGIC)
+        digits = buffer[behind_magic[:, None] + np.arange(NUMBER_DIGITS)] - np.uint8(ord("0"))
+        n_digits = np.cumprod(digits < 10, axis=1).sum(axis=1)
+        numbers = np.zeros(len(starts), np.int64)
+        for k in range(NUMBER_DIGITS):
+            np.copyto(numbers, 10 * numbers + digits[:, k], where=k < n_digits)
+        headless = ~_matches(buffer, starts, np.frombuffer(MAGIC, np.uint8)) | (n_digits == 0)
+        strange = ~_matches(buffer, behind_magic + n_digits, self._geometry)
+        return np.select([headless, strange], [NO_HEADER, OTHER_GEOMETRY], numbers)
+
+    def count(self, frames: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the number of hit pixels (n,) int64 of frames.
 
         Parameters
         ----------
@@ -155,20 +167,32 @@ class Decoder:
         starts : (n,) int64
             Where in it the header of each frame begins.
         """
-        numbers, lengths = np.empty(len(starts), np.int64), np.empty(len(starts), np.int64)
+        lengths = np.empty(len(starts), np.int64)
         merlin_kernels.count_events.on_cpu(
             len(starts),
             frames,
             starts,
             self._header_bytes,
-            self._geometry,
             self._encoding.plane_bytes,
             self._low_plane,
             self._high,
-            numbers,
             lengths,
         )
-        return numbers, lengths
+        return lengths
+
+    def electrons(self, frames: np.ndarray, starts: np.ndarray) -> np.ndarray:
+        """Return the electrons (n,) int64 of frames, as `count` takes them, by NumPy alone."""
+        bits, n_planes = self._encoding.bits, self._encoding.n_planes
+        n_bytes = self._encoding.frame_bytes
+        padded = np.zeros((len(starts), -(-n_bytes // WORD_BYTES) * WORD_BYTES), np.uint8)
+        for row, start in zip(padded, starts + self._header_bytes, strict=True):
+            row[:n_bytes] = frames[start : start + n_bytes]
+        if bits == 1:
+            n_set = merlin_kernels.population.py_func(padded.view(np.uint64))
+            return n_set.sum(axis=1).astype(np.int64)
+        planes = padded[:, :n_bytes].reshape(len(starts), n_planes, self._encoding.plane_bytes)
+        sums = planes.view(f">u{bits // 8}").sum(axis=2, dtype=np.int64)
+        return sums[:, 0] if n_planes == 1 else (sums[:, 0] << LOW_PLANE_BITS) + sums[:, 1]
 
     def fill(
         self, frames: np.ndarray, starts: np.ndarray, lengths: np.ndarray, out: np.ndarray
@@ -188,6 +212,11 @@ class Decoder:
         return counts
 
 
+def _matches(buffer: np.ndarray, starts: np.ndarray, text: np.ndarray) -> np.ndarray:
+    """Return whether `text` stands at each of the places."""
+    return (buffer[starts[:, None] + np.arange(len(text))] == text).all(axis=1)
+
+
 def read_numbers(acquisition: Acquisition) -> np.ndarray:
     """Return the numbers (n_frames,) int64 in the headers of all frames, reading nothing else."""
     decoder = Decoder(acquisition)
@@ -196,7 +225,7 @@ def read_numbers(acquisition: Acquisition) -> np.ndarray:
         for first in range(0, acquisition.n_frames, _HEADERS_PER_READ):
             last = min(first + _HEADERS_PER_READ, acquisition.n_frames)
             heads, size = reader.heads(first, last)
-            found.append(decoder.numbers(heads, size))
+            found.append(decoder.numbers(heads, np.arange(last - first) * size))
     return np.concatenate(found)
 
 
@@ -214,7 +243,8 @@ def check_ends(acquisition: Acquisition) -> None:
     ends = np.cumsum(lengths)[lengths > 1] - 1
     with FrameReader(acquisition) as reader:
         # one after the other, as a head is good until the next one is read
-        found = [int(decoder.numbers(*reader.heads(end, end + 1))[0]) for end in ends.tolist()]
+        heads = (reader.heads(end, end + 1)[0] for end in ends.tolist())
+        found = [int(decoder.numbers(head, np.zeros(1, np.int64))[0]) for head in heads]
     if found != (ends + acquisition.first_number).tolist():
         refuse(acquisition, np.arange(acquisition.n_frames), read_numbers(acquisition))
 

@@ -9,10 +9,7 @@ from __future__ import annotations
 import numpy as np
 
 from ..device import kernel, scalar_function
-from .merlin_header import NUMBER_DIGITS
-
-#: In place of a frame's number.
-NO_HEADER, OTHER_GEOMETRY = -1, -2
+from .merlin_encoding import LOW_PLANE_BITS
 
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
@@ -23,7 +20,7 @@ _ODD_NIBBLES = np.uint64(0x0F0F0F0F0F0F0F0F)
 _ODD_BYTES = np.uint64(0x00FF00FF00FF00FF)
 _ODD_SHORTS = np.uint64(0x0000FFFF0000FFFF)
 _EVERY_BYTE = np.uint64(0x0101010101010101)
-_LOW_PLANE_BITS = np.uint64(12)
+_LOW_PLANE_BITS = np.uint64(LOW_PLANE_BITS)
 _WORD_SHIFT = np.uint64(6)
 
 
@@ -37,7 +34,7 @@ def _word(buffer, at):
 
 
 @scalar_function
-def _population(word):
+def population(word):
     """Return the number of bits that are set; the compiler makes one instruction of it."""
     word = word - ((word >> _ONE) & _ODD_BITS)
     word = (word & _ODD_PAIRS) + ((word >> np.uint64(2)) & _ODD_PAIRS)
@@ -48,7 +45,7 @@ def _population(word):
 @scalar_function
 def _lowest(word):
     """Return the position of the lowest bit that is set, 64 if none is."""
-    return _population(~word & (word - _ONE))
+    return population(~word & (word - _ONE))
 
 
 @scalar_function
@@ -80,38 +77,9 @@ def _turned(word, bits):
     return word
 
 
-@scalar_function
-def _frame_number(buffer, at, geometry):
-    """Return the number in the header at `at`, or what is wrong with the header."""
-    if buffer[at] != 77 or buffer[at + 1] != 81 or buffer[at + 2] != 49 or buffer[at + 3] != 44:
-        return NO_HEADER
-    digit, number = at + 4, 0
-    while digit < at + 4 + NUMBER_DIGITS and 48 <= buffer[digit] <= 57:
-        number = 10 * number + np.int64(buffer[digit]) - 48
-        digit += 1
-    if digit == at + 4:
-        return NO_HEADER
-    for k in range(len(geometry)):
-        if buffer[digit + k] != geometry[k]:
-            return OTHER_GEOMETRY
-    return number
-
-
 @kernel
-def read_numbers(i, buffer, starts, geometry, numbers):
-    """Read the number of the frame whose header begins at starts[i]."""
-    numbers[i] = _frame_number(buffer, starts[i], geometry)
-
-
-@kernel
-def count_events(
-    i, buffer, starts, header_bytes, geometry, plane_bytes, low_plane, high, numbers, lengths
-):
-    """Read the number of a frame and count its pixels that are not zero."""
-    numbers[i] = _frame_number(buffer, starts[i], geometry)
-    lengths[i] = 0
-    if numbers[i] < 0:
-        return
+def count_events(i, buffer, starts, header_bytes, plane_bytes, low_plane, high, lengths):
+    """Count the pixels of a frame that are not zero."""
     at = np.uint64(starts[i] + header_bytes)
     low = np.uint64(low_plane)
     n_words = plane_bytes // 8
@@ -120,15 +88,15 @@ def count_events(
         total = _count_bits(buffer[at : at + np.uint64(8 * n_words)].view(np.uint64))
     elif low_plane == 0:
         for k in range(n_words):
-            total += _population(_occupied(_word(buffer, at + np.uint64(8 * k)), high))
+            total += population(_occupied(_word(buffer, at + np.uint64(8 * k)), high))
     else:
         for k in range(n_words):
             word = _word(buffer, at + np.uint64(8 * k))
             word |= _word(buffer, at + low + np.uint64(8 * k))
-            total += _population(_occupied(word, high))
+            total += population(_occupied(word, high))
     if plane_bytes % 8:
         word = _word(buffer, at + np.uint64(8 * n_words)) & _kept(plane_bytes % 8)
-        total += _population(_occupied(word, high))
+        total += population(_occupied(word, high))
     lengths[i] = total
 
 
@@ -137,7 +105,7 @@ def _count_bits(words):
     """Return how many bits are set; the compiler takes several words at once."""
     total = np.uint64(0)
     for k in range(len(words)):
-        total += _population(words[k])
+        total += population(words[k])
     return total
 
 

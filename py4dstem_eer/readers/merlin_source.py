@@ -92,6 +92,25 @@ class MerlinSource:
             trusted=True,  # the decoder knows no other pixels, the assembly merges
         )
 
+    def electrons(self, first: int, last: int) -> np.ndarray:
+        """Return the electrons of scan positions first to last, (n,) int64.
+
+        Raises
+        ------
+        CorruptFileError
+            Naming the first frame that cannot be read.
+        """
+        frames = self._scan.frames(first, last)
+        per_read = max(1, BLOCK_BYTES // self._acquisition.frame_bytes)
+        found = np.zeros(len(frames), np.int64)
+        with FrameReader(self._acquisition) as reader:
+            present = np.flatnonzero(frames >= 0)
+            for part in np.split(present, range(per_read, len(present), per_read)):
+                data, starts = self._bytes_of(reader, frames[part])
+                found[part] = self._decoder.electrons(data, starts)
+                found[part[self._headless(data, starts, frames[part])]] = 0
+        return found.reshape(-1, self._scan.order.frames_per_position).sum(axis=1)
+
     def _blocks(self, first: int, last: int) -> list[range]:
         """Return runs of scan positions of about the same number of bytes."""
         order = self._scan.order
@@ -146,10 +165,16 @@ class MerlinSource:
     def _checked_lengths(
         self, data: np.ndarray, starts: np.ndarray, frames: np.ndarray
     ) -> np.ndarray:
-        numbers, lengths = self._decoder.count(data, starts)
+        lengths = self._decoder.count(data, starts)
+        lengths[self._headless(data, starts, frames)] = 0
+        return lengths
+
+    def _headless(self, data: np.ndarray, starts: np.ndarray, frames: np.ndarray) -> np.ndarray:
+        """Return which frames have a wrong header, if those are to be skipped, or refuse them."""
+        numbers = self._decoder.numbers(data, starts)
         if self._scan.slots is None:
             refuse(self._acquisition, frames, numbers)
-        return lengths
+        return numbers < 0
 
     def _capacity(self, reader: FrameReader, first: int, last: int) -> int:
         """Return how many events to expect, by a few frames in the middle of equal parts."""
@@ -159,7 +184,6 @@ class MerlinSource:
         frames = np.concatenate([self._scan.frames(p, p + 1)[:1] for p in at.tolist()])
         n_events = 0
         for frame in frames[frames >= 0]:
-            _, lengths = self._decoder.count(*self._bytes_of(reader, frame[None]))
-            n_events += int(lengths[0])
+            n_events += int(self._decoder.count(*self._bytes_of(reader, frame[None]))[0])
         n_frames = (last - first) * self._scan.order.frames_per_position
         return int(_MARGIN * n_events / len(frames) * n_frames)

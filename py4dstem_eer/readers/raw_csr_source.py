@@ -14,6 +14,7 @@ from ..errors import CorruptFileError, EventRangeError
 from ..events import EventStore
 from ..progress import track
 from .assembly import Assembly
+from .glances import kept_positions, span, sums_of_lists
 from .raw_csr_arrays import Arrays
 from .raw_csr_entries import Entries, counts_of, refuse_wrong, same_bits, wrong_entries
 from .raw_csr_layout import Layout
@@ -94,10 +95,29 @@ class RawCsrSource:
 
     def read_positions(self, first: int, last: int) -> EventStore:
         """Return the patterns of scan positions first to last, as a scan of one column."""
-        row, column = np.divmod(np.arange(first, last), self.scan_shape[1])
-        positions = row * self._layout.scan_shape[1] + column
-        begin, end = (int(positions[0]), int(positions[-1]) + 1) if last > first else (0, 0)
+        positions = self._places(first, last)
+        begin, end = span(positions)
         return self._read(begin, end).select(positions - begin, np.zeros(1, np.int64))
+
+    def electrons(self, first: int, last: int) -> np.ndarray:
+        """Return the electrons of scan positions first to last, (n,) int64.
+
+        Raises
+        ------
+        CorruptFileError, EventRangeError, FormatError
+            Naming the first frame that cannot be read, or has values that are no counts.
+        """
+        self._arrays.check_unchanged()
+        positions = self._places(first, last)
+        begin, end = span(positions)
+        entries = self._good_entries(begin, end)
+        counts, indptr = counts_of(entries.values), self._indptr(entries.lengths)
+        sums = np.diff(indptr) if counts is None else sums_of_lists(indptr, counts)
+        return sums[positions - begin]
+
+    def _places(self, first: int, last: int) -> np.ndarray:
+        """Return the places of scan positions among all, of columns that are dropped too."""
+        return kept_positions(first, last, self.scan_shape[1], self._layout.scan_shape[1])
 
     def _read(self, first: int, last: int) -> EventStore:
         """Return all positions from first to last, of columns that are dropped too, as a column."""

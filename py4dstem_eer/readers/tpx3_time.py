@@ -13,10 +13,9 @@ shuffled.
 
 from __future__ import annotations
 
-import numba
 import numpy as np
 
-from ..device import scalar_function
+from ..device import scalar_function, serial_function
 from . import tpx3_packets as packets
 
 #: How much younger the packets before a packet may be [steps]: 1 s; milliseconds are usual.
@@ -76,7 +75,7 @@ def opened_at(state: np.ndarray, reference: int) -> int | None:
     return int(packets.nearest(int(state[OPENED]), packets.SHUTTER_BITS, reference))
 
 
-@numba.njit(cache=True, nogil=True)
+@serial_function
 def walk(words, state, blocks, edges, tally, skip):
     """Go through words from where `state` is; stop at their end, or where Python must decide.
 
