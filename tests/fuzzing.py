@@ -273,14 +273,34 @@ def attempt(sample, files, path, mem, **options):
 
 
 def by_rows(store):
-    """Return the events of a streamed store after reading it row by row."""
+    """Return the events of a streamed store after counting them and reading it row by row."""
+    electrons = counted(store)
     whole = store.load()
+    if electrons is not None:
+        expect_counted(electrons, whole)
     if store.n_events != whole.n_events:
         raise FoundError(f"{store.n_events} events promised, {whole.n_events} read")
     n_rows = store.scan_shape[0]
     for row in range(min(n_rows, _ROWS_ALONE)):
         expect_same(store.read_rows(row, row + 1), whole.read_rows(row, row + 1), f"row {row}")
     return whole
+
+
+def counted(store):
+    """Return the electrons of all patterns, the error that ends it, or None if it must be read."""
+    try:
+        return None if store.electrons is None else store.electrons(0, store.n_patterns)
+    except EventError as error:
+        return error
+
+
+def expect_counted(electrons, whole):
+    if isinstance(electrons, EventError):
+        raise FoundError(f"the events can be read but not counted: {electrons!r}")
+    counts = np.ones(len(whole.indices)) if whole.counts is None else whole.counts
+    ends = np.concatenate([[0], np.cumsum(counts, dtype=np.int64)])[whole.indptr]
+    if not np.array_equal(electrons, np.diff(ends)):
+        raise FoundError(f"{electrons} electrons are counted, {np.diff(ends)} read")
 
 
 def permitted(error, sample, path):
