@@ -8,6 +8,7 @@ from types import TracebackType
 from typing import BinaryIO
 
 import numpy as np
+from numpy.lib.stride_tricks import sliding_window_view
 
 from ..errors import CorruptFileError
 from . import merlin_kernels
@@ -148,15 +149,21 @@ class Decoder:
         starts : (n,) int64
             Where in it each header begins.
         """
-        behind_magic = starts + len(MAGIC)
-        digits = buffer[behind_magic[:, None] + np.arange(NUMBER_DIGITS)] - np.uint8(ord("0"))
-        n_digits = np.cumprod(digits < 10, axis=1).sum(axis=1)
-        numbers = np.zeros(len(starts), np.int64)
-        for k in range(NUMBER_DIGITS):
-            np.copyto(numbers, 10 * numbers + digits[:, k], where=k < n_digits)
-        headless = ~_matches(buffer, starts, np.frombuffer(MAGIC, np.uint8)) | (n_digits == 0)
-        strange = ~_matches(buffer, behind_magic + n_digits, self._geometry)
-        return np.select([headless, strange], [NO_HEADER, OTHER_GEOMETRY], numbers)
+        if len(starts) == 0:
+            return np.zeros(0, np.int64)
+        width = len(MAGIC) + NUMBER_DIGITS
+        heads = sliding_window_view(buffer, width + len(self._geometry))[starts]
+        digits = heads[:, len(MAGIC) : width] - np.uint8(ord("0"))
+        others = digits > 9
+        n_digits = np.where(others.any(axis=1), others.argmax(axis=1), NUMBER_DIGITS)
+        numbers = np.full(len(starts), OTHER_GEOMETRY, np.int64)
+        for n in np.unique(n_digits).tolist():  # one number of digits, mostly
+            geometry = heads[:, len(MAGIC) + n :][:, : len(self._geometry)]
+            sound = (n_digits == n) & (geometry == self._geometry).all(axis=1)
+            numbers[sound] = digits[sound, :n] @ 10 ** np.arange(n)[::-1]
+        magic = np.frombuffer(MAGIC, np.uint8)
+        numbers[(heads[:, : len(MAGIC)] != magic).any(axis=1) | (n_digits == 0)] = NO_HEADER
+        return numbers
 
     def count(self, frames: np.ndarray, starts: np.ndarray) -> np.ndarray:
         """Return the number of hit pixels (n,) int64 of frames.
@@ -210,11 +217,6 @@ class Decoder:
         word = (self._low_plane, encoding.bits, self._high)
         merlin_kernels.fill_values.on_cpu(len(starts), *place, *word, ends, lengths, out, counts)
         return counts
-
-
-def _matches(buffer: np.ndarray, starts: np.ndarray, text: np.ndarray) -> np.ndarray:
-    """Return whether `text` stands at each of the places."""
-    return (buffer[starts[:, None] + np.arange(len(text))] == text).all(axis=1)
 
 
 def read_numbers(acquisition: Acquisition) -> np.ndarray:
