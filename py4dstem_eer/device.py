@@ -18,6 +18,7 @@ import functools
 import inspect
 import itertools
 import os
+import threading
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -50,6 +51,7 @@ def {name}(n_items, {arrays}):
         body(i, {arrays})
 """
 
+_MAKING = threading.RLock()
 _COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
 
 
@@ -66,22 +68,26 @@ class CompiledFunction:
 
     def __init__(self, make: Callable[[], Any], py_func: Callable[..., Any] | None = None) -> None:
         self._make = make
+        self._made: Any = None
         if py_func is not None:
             self.py_func = py_func
         functools.update_wrapper(self, py_func or make)
 
     def __call__(self, *arguments: Any) -> Any:
         """Call the compiled function."""
-        return self._made(*arguments)
-
-    @functools.cached_property
-    def _made(self) -> Any:
-        return self._make()
+        return self._compiled()(*arguments)
 
     @property
     def _numba_type_(self) -> Any:
         # numba asks objects that it does not know for this where compiled code names them
-        return self._made._numba_type_
+        return self._compiled()._numba_type_
+
+    def _compiled(self) -> Any:
+        if self._made is None:
+            with _MAKING:  # callers keep only a weak reference, so that there must never be two
+                if self._made is None:
+                    self._made = self._make()
+        return self._made
 
 
 def scalar_function(function: Callable[..., Any]) -> CompiledFunction:

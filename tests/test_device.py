@@ -8,13 +8,23 @@ import os
 import subprocess
 import sys
 import textwrap
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import numpy as np
 import pytest
 from conftest import SIMULATOR
 
-from py4dstem_eer.device import THREADS_PER_BLOCK, Device, get_device, kernel, scalar_function
+from py4dstem_eer.device import (
+    THREADS_PER_BLOCK,
+    CompiledFunction,
+    Device,
+    get_device,
+    kernel,
+    scalar_function,
+)
 from py4dstem_eer.errors import ParameterError
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods.reductions import pattern_sum
@@ -161,6 +171,21 @@ def test_second_process_compiles_nothing(tmp_path):
 
     assert run() == [[0.0, 2.0, 4.0, 6.0], 0, 1]
     assert run() == [[0.0, 2.0, 4.0, 6.0], 1, 0]
+
+
+def test_threads_that_call_first_share_one_compiled_function():
+    """Its callers keep no more than a weak reference to it, so that a second one could vanish."""
+    makers = []
+
+    def make():
+        makers.append(threading.current_thread())
+        time.sleep(0.05)  # the others come meanwhile
+        return abs
+
+    function = CompiledFunction(make)
+    with ThreadPoolExecutor(8) as pool:
+        assert list(pool.map(function, range(-8, 0))) == list(range(8, 0, -1))
+    assert len(makers) == 1
 
 
 @pytest.mark.skipif(SIMULATOR, reason="this is the second process")

@@ -19,6 +19,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from py4dstem_eer import EventStore, SparseDataCube, open_events, summary
+from py4dstem_eer import event_layout as layout
 from py4dstem_eer.cli import main
 from py4dstem_eer.command_options import as_typed
 from py4dstem_eer.errors import MissingOptionError
@@ -158,6 +159,23 @@ def test_emd_with_counts_is_counted_and_looked_at(tmp_path, monkeypatch):
     assert value(text, "patterns").startswith("1 of 35 looked at")
     first = data[0, 0].sum()
     assert value(text, "electrons per pattern").startswith(f"from {first} to {first},")
+
+
+@pytest.mark.parametrize(
+    ("value", "message"), [(2, "are listed for them"), (0, "are not from 1 to")]
+)
+def test_damaged_counts_are_not_counted(tmp_path, value, message):
+    data = np.random.default_rng(0).poisson(0.4, (7, 5, 8, 9))
+    make_emd(tmp_path / "cube.h5", data)
+    with stempy_files.h5py.File(tmp_path / "cube.h5", "r+") as file:
+        found = []
+        file.visit(lambda name: found.append(name) if name.endswith(f"/{layout.COUNTS}") else None)
+        counts = file[found[0]]
+        at = int(np.flatnonzero(counts[:] == 1)[-1])
+        counts[at] = value
+    result = CliRunner().invoke(main, ["info", str(tmp_path / "cube.h5")])
+    assert result.exit_code == 1
+    assert message in result.output
 
 
 def test_missing_frames_are_told_from_empty_ones(tmp_path):

@@ -13,7 +13,7 @@ from .. import event_layout as layout
 from ..errors import CorruptFileError, EventError, FormatError
 from ..event_lists import count_dtype, electrons_per_pattern, index_dtype, smallest_counts
 from ..events import EventStore
-from .glances import kept_positions, span, sums_of_lists
+from .glances import kept_positions, sums_of_lists
 from .hdf5 import DAMAGE, check_storage, opened, plain
 from .hdf5_superblock import stored_end, superblock_position
 from .options import ReaderOptions
@@ -116,18 +116,26 @@ class EmdSource:
         return lengths[:, : self.scan_shape[1]].ravel()
 
     def electrons(self, first: int, last: int) -> np.ndarray:
-        """Return the electrons of scan positions first to last, (n,) int64; the counts tell."""
+        """Return the electrons of scan positions first to last, (n,) int64; the counts tell.
+
+        Raises
+        ------
+        CorruptFileError
+            If the counts are damaged; where the events are is not looked at.
+        """
         known = self.events_per_pattern()
         if known is not None:
             return known[first:last]
-        positions = kept_positions(first, last, self.scan_shape[1], self._tables.scan_shape[1])
-        begin, end = span(positions)
-        indptr = self._tables.indptr[begin : end + 1]
+        tables, kept = self._tables, max(self.scan_shape[1], 1)
+        columns = tables.scan_shape[1]
+        start, stop = first // kept, -(-last // kept)  # whole rows, whose sums are known
+        indptr = tables.indptr[start * columns : stop * columns + 1]
         entries = slice(int(indptr[0]), int(indptr[-1]))
         with self._group() as group:
-            where = f"scan positions {begin} to {end - 1}"
-            counts = _read_counts(group, self._tables, entries, where)
-        return sums_of_lists(indptr - indptr[0], counts)[positions - begin]
+            counts = _read_counts(group, tables, entries, f"scan rows {start} to {stop - 1}")
+        electrons = sums_of_lists(indptr - indptr[0], counts)
+        _check_row_electrons(electrons, tables, start, stop)
+        return electrons[kept_positions(first, last, kept, columns) - start * columns]
 
     def read_rows(self, start: int, stop: int) -> EventStore:
         """Return scan rows start to stop, in memory."""
@@ -246,14 +254,19 @@ def read_rows(group: Any, tables: Tables, start: int, stop: int) -> EventStore:
     if tables.has_counts:
         counts = _read_counts(group, tables, entries, f"scan rows {start} to {stop - 1}")
     counts = smallest_counts(counts)
-    shape = (stop - start, columns)
-    electrons = electrons_per_pattern(indptr, counts).reshape(shape).sum(axis=1)
-    if not np.array_equal(electrons, tables.row_electrons[start:stop]):
+    _check_row_electrons(electrons_per_pattern(indptr, counts), tables, start, stop)
+    return EventStore(
+        (stop - start, columns), tables.detector_shape, indptr, indices, counts, tables.metadata
+    )
+
+
+def _check_row_electrons(electrons: np.ndarray, tables: Tables, start: int, stop: int) -> None:
+    per_row = electrons.reshape(stop - start, tables.scan_shape[1]).sum(axis=1)
+    if not np.array_equal(per_row, tables.row_electrons[start:stop]):
         raise CorruptFileError(
-            f"{tables.where}: scan rows {start} to {stop - 1} have {electrons.sum()} electrons, "
+            f"{tables.where}: scan rows {start} to {stop - 1} have {per_row.sum()} electrons, "
             f"{tables.row_electrons[start:stop].sum()} are listed for them; the list is damaged"
         )
-    return EventStore(shape, tables.detector_shape, indptr, indices, counts, tables.metadata)
 
 
 def _read_counts(group: Any, tables: Tables, entries: slice, where: str) -> np.ndarray:

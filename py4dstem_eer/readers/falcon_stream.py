@@ -198,9 +198,8 @@ def _runs(code: Code) -> np.ndarray:
     return np.minimum(np.arange(65) // code.skip, most).astype(np.uint8)
 
 
-@CompiledFunction
-def _trailing_zeros():
-    """Return the number of zeros below the lowest set bit of a word; of 0 it is 64.
+def _make_trailing_zeros():
+    """Return a function that counts the zeros below the lowest set bit of a word; of 0 they are 64.
 
     One instruction of the processor; anything made of arithmetic takes twice as long for all.
     """
@@ -216,6 +215,9 @@ def _trailing_zeros():
         return types.int64(types.uint64), generate
 
     return njit(lambda word: instruction(word))
+
+
+_trailing_zeros = CompiledFunction(_make_trailing_zeros)
 
 
 @scalar_function

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import io
 import os
+import struct
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from .hdf5_superblock import Superblock
 from .heap_kernels import HEADER_BYTES
 
+# the number of an object in a heap collection, and its size
+_OBJECT = struct.Struct("<H6xQ")
 # what HDF5 may ask for at once beyond the end of the file; a table of lists is read in pieces
 _MOST_MISSING = 2**24
 # the offset that ends a local heap's list of free blocks
@@ -119,8 +122,7 @@ def is_sound_collection(collection: bytes | memoryview) -> bool:
         return False
     at = HEADER_BYTES
     while size <= len(collection) and at + HEADER_BYTES <= size:
-        number = int.from_bytes(collection[at : at + 2], "little")
-        length = int.from_bytes(collection[at + 8 : at + 16], "little")
+        number, length = _OBJECT.unpack_from(collection, at)
         # number 0 is what is free, its header included
         step = length if number == 0 else HEADER_BYTES + ((length + 7) & ~7)
         if not 0 < step <= size - at:

@@ -160,7 +160,7 @@ class Decoder:
         for n in np.unique(n_digits).tolist():  # one number of digits, mostly
             geometry = heads[:, len(MAGIC) + n :][:, : len(self._geometry)]
             sound = (n_digits == n) & (geometry == self._geometry).all(axis=1)
-            numbers[sound] = digits[sound, :n] @ 10 ** np.arange(n)[::-1]
+            numbers[sound] = digits[sound, :n] @ 10 ** np.arange(n, dtype=np.int64)[::-1]
         magic = np.frombuffer(MAGIC, np.uint8)
         numbers[(heads[:, : len(MAGIC)] != magic).any(axis=1) | (n_digits == 0)] = NO_HEADER
         return numbers
