@@ -7,8 +7,6 @@ NVIDIA GPUs (one thread per item), so both give the same result by construction.
 On the CPU the threads are Python's, and the compiled loops release its lock: that takes a fraction
 of the compile time of numba's own parallel loops, and several threads of a program may launch
 kernels at once, which not every threading layer of numba allows.
-
-Nothing imports numba before something is to be compiled: that takes longer than to describe a file.
 """
 
 from __future__ import annotations
@@ -18,7 +16,6 @@ import functools
 import inspect
 import itertools
 import os
-import threading
 import types
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
@@ -28,6 +25,7 @@ from typing import Any
 
 import numpy as np
 
+from .compiled import compiled
 from .errors import DeviceError, MemoryBudgetError, ParameterError
 
 GPU_INSTALL_LINE = 'python -m pip install "py4dstem-eer[gpu]"'
@@ -50,68 +48,6 @@ def {name}(n_items, {arrays}):
     if i < n_items:
         body(i, {arrays})
 """
-
-_MAKING = threading.RLock()
-_COMPILED: dict[str, Any] = {"cache": True, "nogil": True, "error_model": "numpy"}
-
-
-class CompiledFunction:
-    """What numba makes of a function, made when it is first called or compiled into a caller.
-
-    Parameters
-    ----------
-    make : callable
-        Returns numba's function.
-    py_func : callable, optional
-        The function as it is written, for other compilers.
-    """
-
-    def __init__(self, make: Callable[[], Any], py_func: Callable[..., Any] | None = None) -> None:
-        self._make = make
-        self._made: Any = None
-        if py_func is not None:
-            self.py_func = py_func
-        functools.update_wrapper(self, py_func or make)
-
-    def __call__(self, *arguments: Any) -> Any:
-        """Call the compiled function."""
-        return self._compiled()(*arguments)
-
-    @property
-    def _numba_type_(self) -> Any:
-        # numba asks objects that it does not know for this where compiled code names them
-        return self._compiled()._numba_type_
-
-    def _compiled(self) -> Any:
-        if self._made is None:
-            with _MAKING:  # callers keep only a weak reference, so that there must never be two
-                if self._made is None:
-                    self._made = self._make()
-        return self._made
-
-
-def scalar_function(function: Callable[..., Any]) -> CompiledFunction:
-    """Decorate a scalar helper that kernel bodies call; it works on both devices."""
-    return CompiledFunction(lambda: _njit(function), function)
-
-
-#: The same for functions of arrays that Python calls, where items depend on those before them.
-serial_function = scalar_function
-
-
-def inlined_function(function: Callable[..., Any]) -> CompiledFunction:
-    """Decorate a loop over arrays that kernel bodies call.
-
-    Where a loop is not inlined it is not known which arrays overlap, nor that its bounds are 32-bit
-    numbers, and it is not turned into vectors.
-    """
-    return CompiledFunction(lambda: _njit(function, forceinline=True), function)
-
-
-def _njit(function: Callable[..., Any], **options: Any) -> Any:
-    import numba
-
-    return numba.njit(**_COMPILED, **options)(function)
 
 
 @dataclass(frozen=True)
@@ -325,9 +261,9 @@ class Kernel:
 
     @functools.cached_property
     def _cpu_launcher(self) -> Callable[..., None]:
-        body = _njit(self.body, fastmath=self.fastmath)
+        body = compiled(self.body, fastmath=self.fastmath)
         launcher = self._define(_CPU_LAUNCHER, {"body": body})
-        return _njit(launcher, fastmath=self.fastmath)
+        return compiled(launcher, fastmath=self.fastmath)
 
     @functools.cached_property
     def gpu_launcher(self) -> Any:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from .device import kernel, scalar_function
+from .compiled import scalar_function
+from .device import kernel
 from .errors import EventRangeError
 
 #: Narrowest dtype in which dense patterns are given to others, as cameras' images have it.

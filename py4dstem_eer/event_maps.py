@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from .compiled import scalar_function
 from .detector import DROPPED, PixelMap
-from .device import kernel, scalar_function
+from .device import kernel
 from .event_lists import (
     compacted,
     count_dtype,

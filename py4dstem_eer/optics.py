@@ -12,7 +12,7 @@ from typing import Any
 
 import numpy as np
 
-from .device import scalar_function
+from .compiled import scalar_function
 from .errors import CalibrationError, ParameterError
 
 #: Polar aberration symbols [Å, rad] in py4DSTEM's order.

@@ -17,14 +17,8 @@ import numpy as np
 import pytest
 from conftest import SIMULATOR
 
-from py4dstem_eer.device import (
-    THREADS_PER_BLOCK,
-    CompiledFunction,
-    Device,
-    get_device,
-    kernel,
-    scalar_function,
-)
+from py4dstem_eer.compiled import CompiledFunction, scalar_function
+from py4dstem_eer.device import THREADS_PER_BLOCK, Device, get_device, kernel
 from py4dstem_eer.errors import ParameterError
 from py4dstem_eer.events import EventStore
 from py4dstem_eer.methods.reductions import pattern_sum

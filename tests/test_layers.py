@@ -13,7 +13,7 @@ PACKAGE = Path(__file__).parents[1] / "py4dstem_eer"
 
 #: Rooms from the ground up; each may import itself and those before it.
 ROOMS = (
-    ("errors", "progress", "memory"),
+    ("errors", "progress", "memory", "compiled"),
     ("device", "parameters"),
     ("optics",),
     ("detector", "shapes"),
@@ -41,8 +41,9 @@ LAZY = {
     "imagecodecs",
     "tifffile",
     "hdf5plugin",
+    "numba",
 }
-NEEDED_BY_PY4DSTEM = {"ncempy", "hdf5plugin"}
+NEEDED_BY_PY4DSTEM = {"ncempy", "hdf5plugin", "numba"}
 FILES = sorted(PACKAGE.rglob("*.py"))
 
 

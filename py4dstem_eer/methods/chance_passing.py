@@ -22,7 +22,7 @@ import math
 
 import numpy as np
 
-from ..device import scalar_function
+from ..compiled import scalar_function
 
 #: Spacing of U's nodes in (|Y| − t √d)/√v, and their number; beyond them passing is certain.
 _SPACING, _N_NODES = 0.25, 13

@@ -7,7 +7,8 @@ from typing import Any
 
 import numpy as np
 
-from ..device import Device, get_device, kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import Device, get_device, kernel
 from ..errors import EventError, ParameterError
 from ..events import EventStore
 from ..progress import track

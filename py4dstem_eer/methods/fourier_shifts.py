@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..device import get_device, kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
 from .blocks import equal_parts, lists_on

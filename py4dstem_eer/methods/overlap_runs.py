@@ -16,8 +16,9 @@ from typing import Any
 
 import numpy as np
 
+from ..compiled import scalar_function
 from ..detector import Shape2D
-from ..device import Device, get_device, kernel, scalar_function
+from ..device import Device, get_device, kernel
 from ..optics import Geometry
 from .aperture_grid import ApertureGrid
 

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from ..compiled import scalar_function
 from ..derived_sources import Derived
-from ..device import get_device, kernel, scalar_function
+from ..device import get_device, kernel
 from ..event_lists import smallest_counts
 from ..events import EventStore
 from ..streams import StreamedEventStore

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 from ..events import EventStore
 from ..progress import track
 from .blocks import reduce_patterns

@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from ..device import inlined_function, kernel, scalar_function
+from ..compiled import inlined_function, scalar_function
+from ..device import kernel
 from .overlap_runs import LEFT, TRIPLE
 from .ssb_sums import cos_sin, line
 

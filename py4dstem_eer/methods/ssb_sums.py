@@ -11,7 +11,8 @@ import math
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 from ..optics import chi
 
 #: Triple-overlap entries with a smaller |γ| carry no phase; py4DSTEM's threshold.

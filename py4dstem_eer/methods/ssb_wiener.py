@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import Device, kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import Device, kernel
 from .chance_passing import passing_excess
 
 #: How strongly misfit lowers the trust in a scan frequency.

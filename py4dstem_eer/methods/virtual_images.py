@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import get_device, inlined_function, kernel
+from ..compiled import inlined_function
+from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
 from .blocks import filling, has_small_counts, lists_on

@@ -24,8 +24,9 @@ from dataclasses import dataclass
 
 import numpy as np
 
+from ..compiled import CompiledFunction, scalar_function
 from ..detector import Shape2D
-from ..device import CompiledFunction, kernel, scalar_function
+from ..device import kernel
 
 #: Fault codes of a frame.
 NO_END, OVERRUN = 16, 17

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import scalar_function
+from ..compiled import scalar_function
 
 WIDTH, HEIGHT, COMPRESSION = 256, 257, 259
 SKIP_BITS, HORIZONTAL_BITS, VERTICAL_BITS = 65007, 65008, 65009

@@ -13,7 +13,7 @@ from typing import BinaryIO
 
 import numpy as np
 
-from ..device import scalar_function
+from ..compiled import scalar_function
 from ..errors import FormatError
 from .falcon_tags import ENTRY, load_word
 from .read_buffer import ReadBuffer

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import kernel, scalar_function, serial_function
+from ..compiled import scalar_function, serial_function
+from ..device import kernel
 
 #: Fault codes of a list; 0 is none.
 OUTSIDE_FILE, NO_COLLECTION, NO_OBJECT, WRONG_SIZE, OUT_OF_RANGE = 1, 2, 3, 4, 5

@@ -8,8 +8,13 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 from .merlin_encoding import LOW_PLANE_BITS
+from .merlin_header import NUMBER_DIGITS
+
+#: In place of a frame's number.
+NO_HEADER, OTHER_GEOMETRY = -1, -2
 
 _ONE = np.uint64(1)
 _TWO = np.uint64(2)
@@ -77,9 +82,38 @@ def _turned(word, bits):
     return word
 
 
+@scalar_function
+def frame_number(buffer, at, geometry):
+    """Return the number in the header at `at`, or what is wrong with the header."""
+    if buffer[at] != 77 or buffer[at + 1] != 81 or buffer[at + 2] != 49 or buffer[at + 3] != 44:
+        return NO_HEADER
+    digit, number = at + 4, 0
+    while digit < at + 4 + NUMBER_DIGITS and 48 <= buffer[digit] <= 57:
+        number = 10 * number + np.int64(buffer[digit]) - 48
+        digit += 1
+    if digit == at + 4:
+        return NO_HEADER
+    for k in range(len(geometry)):
+        if buffer[digit + k] != geometry[k]:
+            return OTHER_GEOMETRY
+    return number
+
+
 @kernel
-def count_events(i, buffer, starts, header_bytes, plane_bytes, low_plane, high, lengths):
-    """Count the pixels of a frame that are not zero."""
+def read_numbers(i, buffer, starts, geometry, numbers):
+    """Read the number of the frame whose header begins at starts[i]."""
+    numbers[i] = frame_number(buffer, starts[i], geometry)
+
+
+@kernel
+def count_events(
+    i, buffer, starts, header_bytes, geometry, plane_bytes, low_plane, high, numbers, lengths
+):
+    """Read the number of a frame and count its pixels that are not zero."""
+    numbers[i] = frame_number(buffer, starts[i], geometry)
+    lengths[i] = 0
+    if numbers[i] < 0:
+        return
     at = np.uint64(starts[i] + header_bytes)
     low = np.uint64(low_plane)
     n_words = plane_bytes // 8

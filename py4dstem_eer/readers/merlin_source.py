@@ -107,8 +107,10 @@ class MerlinSource:
             present = np.flatnonzero(frames >= 0)
             for part in np.split(present, range(per_read, len(present), per_read)):
                 data, starts = self._bytes_of(reader, frames[part])
-                found[part] = self._decoder.electrons(data, starts)
-                found[part[self._headless(data, starts, frames[part])]] = 0
+                numbers = self._decoder.few_numbers(data, starts)
+                if self._scan.slots is None:
+                    refuse(self._acquisition, frames[part], numbers)
+                found[part] = self._decoder.electrons(data, starts) * (numbers >= 0)
         return found.reshape(-1, self._scan.order.frames_per_position).sum(axis=1)
 
     def _blocks(self, first: int, last: int) -> list[range]:
@@ -165,16 +167,10 @@ class MerlinSource:
     def _checked_lengths(
         self, data: np.ndarray, starts: np.ndarray, frames: np.ndarray
     ) -> np.ndarray:
-        lengths = self._decoder.count(data, starts)
-        lengths[self._headless(data, starts, frames)] = 0
-        return lengths
-
-    def _headless(self, data: np.ndarray, starts: np.ndarray, frames: np.ndarray) -> np.ndarray:
-        """Return which frames have a wrong header, if those are to be skipped, or refuse them."""
-        numbers = self._decoder.numbers(data, starts)
+        numbers, lengths = self._decoder.count(data, starts)
         if self._scan.slots is None:
             refuse(self._acquisition, frames, numbers)
-        return numbers < 0
+        return lengths
 
     def _capacity(self, reader: FrameReader, first: int, last: int) -> int:
         """Return how many events to expect, by a few frames in the middle of equal parts."""
@@ -184,6 +180,7 @@ class MerlinSource:
         frames = np.concatenate([self._scan.frames(p, p + 1)[:1] for p in at.tolist()])
         n_events = 0
         for frame in frames[frames >= 0]:
-            n_events += int(self._decoder.count(*self._bytes_of(reader, frame[None]))[0])
+            _, lengths = self._decoder.count(*self._bytes_of(reader, frame[None]))
+            n_events += int(lengths[0])
         n_frames = (last - first) * self._scan.order.frames_per_position
         return int(_MARGIN * n_events / len(frames) * n_frames)

@@ -11,7 +11,8 @@ from typing import Any
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 from ..errors import ParameterError
 from . import tpx3_packets as packets
 from .options import ReaderOptions

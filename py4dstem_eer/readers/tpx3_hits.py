@@ -8,8 +8,9 @@ from typing import Any
 
 import numpy as np
 
+from ..compiled import scalar_function
 from ..detector import Shape2D
-from ..device import kernel, scalar_function
+from ..device import kernel
 from . import tpx3_packets as packets
 from .tpx3_gather import gather
 from .tpx3_order import PIXEL_MASK, POSITION_SHIFT, Keys

@@ -12,7 +12,8 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 from ..event_lists import count_dtype
 
 POSITION_SHIFT = np.uint64(32)

@@ -6,7 +6,7 @@ Times are whole numbers of two units: steps of 1.5625 ns, the finest of a hit, a
 
 from __future__ import annotations
 
-from ..device import scalar_function
+from ..compiled import scalar_function
 
 TICKS_PER_STEP = 6
 TICKS_PER_SECOND = 3_840_000_000

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import numpy as np
 
-from ..device import scalar_function, serial_function
+from ..compiled import scalar_function, serial_function
 from . import tpx3_packets as packets
 
 #: How much younger the packets before a packet may be [steps]: 1 s; milliseconds are usual.

@@ -6,7 +6,8 @@ import math
 
 import numpy as np
 
-from ..device import kernel, scalar_function
+from ..compiled import scalar_function
+from ..device import kernel
 
 #: Marks an electron that missed the camera.
 LOST = -1
