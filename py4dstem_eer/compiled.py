@@ -72,3 +72,43 @@ def compiled(function: Callable[..., Any], **options: Any) -> Any:
     import numba
 
     return numba.njit(**_OPTIONS, **options)(function)
+
+
+def _bit_instruction(build: Callable[[Any, Any], Any]) -> CompiledFunction:
+    """Return a function of a uint64 that is one instruction of the processor.
+
+    Anything made of arithmetic takes what it is used for twice as long.
+
+    Parameters
+    ----------
+    build : callable
+        Makes the instruction, given llvmlite's builder and the argument.
+    """
+
+    def make() -> Any:
+        from numba import njit, types
+        from numba.extending import intrinsic
+
+        @intrinsic
+        def instruction(context, word):
+            def generate(context, builder, signature, arguments):
+                return build(builder, arguments[0])
+
+            return types.uint64(types.uint64), generate
+
+        return njit(lambda word: instruction(word))  # type: ignore[call-arg]
+
+    return CompiledFunction(make)
+
+
+def _count_trailing_zeros(builder: Any, word: Any) -> Any:
+    from llvmlite import ir
+
+    defined_for_zero = ir.Constant(ir.IntType(1), 0)
+    return builder.cttz(word, defined_for_zero)
+
+
+#: Counts the zeros below the lowest set bit; of 0 they are 64.
+trailing_zeros = _bit_instruction(_count_trailing_zeros)
+#: Counts the bits that are set.
+set_bits = _bit_instruction(lambda builder, word: builder.ctpop(word))

@@ -140,19 +140,6 @@ def gathered(
     return new_indptr, new_indices, smallest_counts(new_counts)
 
 
-def summed(
-    indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None, groups: np.ndarray
-) -> tuple[np.ndarray, np.ndarray, np.ndarray | None]:
-    """Return the sum of the patterns of every group, (n, patterns of a group); canonical."""
-    indptr, indices, counts = gathered(indptr, indices, counts, groups.ravel())
-    return canonical(indptr[:: groups.shape[1]], indices, counts)
-
-
-def n_entries(indptr: np.ndarray, patterns: np.ndarray) -> int:
-    """Return the number of entries of the chosen patterns altogether."""
-    return int((indptr[patterns + 1] - indptr[patterns]).sum())
-
-
 def pattern_starts(lengths: np.ndarray) -> np.ndarray:
     """Return where lists of these lengths begin, and the last one ends: their `indptr`."""
     indptr = np.zeros(len(lengths) + 1, np.int64)

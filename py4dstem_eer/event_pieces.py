@@ -8,7 +8,7 @@ from itertools import pairwise
 
 import numpy as np
 
-from .event_lists import pattern_starts
+from .event_lists import count_dtype, pattern_starts
 
 Lists = tuple[np.ndarray, np.ndarray, np.ndarray | None]
 
@@ -20,16 +20,35 @@ _SPARE = 1.01
 
 def pieces(indptr: np.ndarray, indices: np.ndarray, counts: np.ndarray | None) -> Iterator[Lists]:
     """Split lists between patterns, into pieces of about equal numbers of entries."""
-    size = max(_FEWEST_ENTRIES, int(_PART * len(indices)))
-    n_pieces, last = max(1, len(indices) // size), len(indptr) - 1
-    # whole numbers: to compare with others, numpy would make a copy of indptr
-    shares = np.linspace(0, len(indices), n_pieces + 1).astype(np.int64)[1:-1]
-    inner = np.searchsorted(indptr, shares)
-    bounds = [0, *np.unique(inner[(inner > 0) & (inner < last)]).tolist(), last]
-    for start, stop in pairwise(bounds):
+    for start, stop in pairwise(piece_bounds(indptr).tolist()):
         entries = slice(indptr[start], indptr[stop])
         part = None if counts is None else counts[entries]
         yield indptr[start : stop + 1] - indptr[start], indices[entries], part
+
+
+def piece_bounds(ends: np.ndarray) -> np.ndarray:
+    """Return the bounds of pieces of lists, of about equal numbers of entries.
+
+    Parameters
+    ----------
+    ends : (n + 1,) int64
+        Where the entries of each list begin, and where those of the last one end.
+
+    Returns
+    -------
+    bounds : (pieces + 1,) int64
+        Piece i is of the lists bounds[i] to bounds[i + 1].
+    """
+    n_entries = int(ends[-1] - ends[0])
+    return equal_parts(ends, n_entries // max(_FEWEST_ENTRIES, int(_PART * n_entries)))
+
+
+def equal_parts(ends: np.ndarray, n_parts: int) -> np.ndarray:
+    """Return the bounds of so many parts of lists, or fewer; parameters as of `piece_bounds`."""
+    # whole numbers: to compare with others, numpy would make a copy of the ends
+    shares = np.linspace(ends[0], ends[-1], max(1, n_parts) + 1).astype(np.int64)[1:-1]
+    inner, last = np.unique(np.searchsorted(ends, shares)), len(ends) - 1
+    return np.r_[0, inner[(inner > 0) & (inner < last)], last]
 
 
 def joined(parts: Iterable[tuple[int, Lists]], n_entries: int) -> Lists:
@@ -45,25 +64,77 @@ def joined(parts: Iterable[tuple[int, Lists]], n_entries: int) -> Lists:
         Of how many entries all parts are made, or fewer.
     """
     following = iter(parts)
-    n_done, (indptr, first, first_counts) = next(following)
-    lengths = [np.diff(indptr)]
-    indices = _Growing(first.dtype, n_entries)
-    indices.add(first, len(first), n_done)
-    counts = None
-    if first_counts is not None:
-        counts = _Growing(first_counts.dtype, n_entries)
-        counts.add(first_counts, len(first), n_done)
-    for n_of_part, (indptr, more, more_counts) in following:
-        lengths.append(np.diff(indptr))
-        if counts is None and more_counts is not None:
-            counts = _Growing(np.dtype(np.uint8), n_entries)
-            counts.add(1, len(indices), n_done)
-        n_done += n_of_part
-        if counts is not None:
-            counts.add(1 if more_counts is None else more_counts, len(more), n_done)
-        indices.add(more, len(more), n_done)
-    starts = pattern_starts(np.concatenate(lengths))
-    return starts, indices.finished(), None if counts is None else counts.finished()
+    n_of_part, lists = next(following)
+    result = JoinedLists(lists[1].dtype, n_entries)
+    result.add(lists, n_of_part)
+    for n_of_part, lists in following:
+        result.add(lists, n_of_part)
+    return result.finished()
+
+
+class JoinedLists:
+    """Lists put together part by part; see `joined`.
+
+    Parameters
+    ----------
+    dtype : dtype
+        Of the indices.
+    n_entries : int
+        Of how many entries all parts are made, or fewer.
+    """
+
+    def __init__(self, dtype: np.dtype, n_entries: int) -> None:
+        self._lengths: list[np.ndarray] = [np.zeros(0, np.int64)]
+        self._indices = _Growing(dtype, n_entries)
+        self._counts: _Growing | None = None
+        self._n_entries = n_entries
+        self._n_done = 0
+
+    def add(self, lists: Lists, n_of_part: int) -> None:
+        """Append lists, which are made of so many entries."""
+        indptr, indices, counts = lists
+        largest = 1 if counts is None else np.iinfo(counts.dtype).max
+        room, room_for_counts = self.room(np.diff(indptr), largest, n_of_part)
+        room[:] = indices
+        if room_for_counts is not None:
+            room_for_counts[:] = 1 if counts is None else counts
+
+    def room(
+        self, lengths: np.ndarray, largest: int, n_of_part: int
+    ) -> tuple[np.ndarray, np.ndarray | None]:
+        """Return room for the entries of lists, to be filled before anything else is done.
+
+        Parameters
+        ----------
+        lengths : (n,) int64
+            Of the lists.
+        largest : int
+            No count is larger.
+        n_of_part : int
+            Of how many entries the lists are made.
+
+        Returns
+        -------
+        indices : (lengths.sum(),)
+        counts : (lengths.sum(),) or None
+            None if every entry is one electron, so far.
+        """
+        n, before = int(lengths.sum()), self._n_done
+        self._n_done += n_of_part
+        self._lengths.append(lengths)
+        if self._counts is None and largest > 1:
+            self._counts = _Growing(count_dtype(largest), self._n_entries)
+            self._counts.room(self._counts.dtype, len(self._indices), before)[:] = 1
+        indices = self._indices.room(self._indices.dtype, n, self._n_done)
+        if self._counts is None:
+            return indices, None
+        return indices, self._counts.room(count_dtype(largest), n, self._n_done)
+
+    def finished(self) -> Lists:
+        """Return the lists; nothing can be added afterwards."""
+        starts = pattern_starts(np.concatenate(self._lengths))
+        counts = None if self._counts is None else self._counts.finished()
+        return starts, self._indices.finished(), counts
 
 
 class _Growing:
@@ -86,16 +157,21 @@ class _Growing:
     def __len__(self) -> int:
         return self._n
 
-    def add(self, values: np.ndarray | int, n_values: int, n_done: int) -> None:
-        """Append values, or one of them so many times, with which so many entries are done."""
-        dtype = np.promote_types(self._array.dtype, np.min_scalar_type(values))
+    @property
+    def dtype(self) -> np.dtype:
+        """Of the values, so far."""
+        return self._array.dtype
+
+    def room(self, dtype: np.dtype, n_values: int, n_done: int) -> np.ndarray:
+        """Return room for more values of a dtype, with which so many entries are done."""
+        dtype = np.promote_types(self._array.dtype, dtype)
         self._array = self._array.astype(dtype, copy=False)
-        end = self._n + n_values
+        start, end = self._n, self._n + n_values
         if end > len(self._array):
             expected = math.ceil(_SPARE * end * self._n_entries / max(n_done, 1))
             self._grow(max(end, min(expected, self._n_entries)))
-        self._array[self._n : end] = values
         self._n = end
+        return self._array[start:end]
 
     def _grow(self, n_values: int) -> None:
         if self._n == 0:  # other than resizing, this does not touch the new memory

@@ -21,7 +21,7 @@ from .event_checks import (
     check_starts,
     read_only,
 )
-from .event_pieces import joined
+from .event_sums import Groups, summed
 from .shapes import (
     as_slice,
     check_chosen,
@@ -30,9 +30,6 @@ from .shapes import (
     parse_scan_slices,
     parse_shape,
 )
-
-#: A scan is binned in so many parts, one after another.
-_PIECES = 128
 
 
 class EventStore:
@@ -312,16 +309,8 @@ class EventStore:
         group = (steps[:, None] * self.scan_shape[1] + steps).ravel()
         rows, columns = np.ogrid[: shape[0], : shape[1]]
         corners = (rows * self.scan_shape[1] + columns).ravel() * factor
-        # some at a time, as sorting takes several times the memory of what is sorted
-        groups = (
-            part[:, None] + group for part in np.array_split(corners, min(len(corners), _PIECES))
-        )
         given = self.indptr, self.indices, self.counts
-        parts = (
-            (event_lists.n_entries(self.indptr, part), event_lists.summed(*given, part))
-            for part in groups
-        )
-        lists = joined(parts, len(self.indices))
+        lists = summed(given, Groups(corners, group), self.detector_shape)
         return EventStore(shape, self.detector_shape, *lists, self.metadata, trusted=True)
 
     def with_metadata(self, **items: Any) -> EventStore:

@@ -114,7 +114,7 @@ def allocated_beside_result(call):
 
 
 def large_detector(n_patterns, detector=(260, 250), entries=300):
-    """Events on a detector with too many pixels to count each pattern dense."""
+    """Events on a detector whose pixels take more memory than the events of a pattern."""
     indices = np.random.default_rng(0).integers(0, 260 * 250, (n_patterns, entries), np.uint16)
     indptr = np.arange(n_patterns + 1) * entries
     return EventStore.from_lists((n_patterns // 8, 8), detector, indptr, indices.ravel())
@@ -123,7 +123,7 @@ def large_detector(n_patterns, detector=(260, 250), entries=300):
 @pytest.mark.parametrize("change", ["bin_Q", "swap_Qxy", "bin_R"])
 def test_large_detectors_need_no_more(change):
     arguments = () if change == "swap_Qxy" else (2,)
-    small, large = (SparseDataCube(large_detector(n)) for n in (16, 8192))
+    small, large = (SparseDataCube(large_detector(n)) for n in (16, 16384))
     getattr(small, change)(*arguments)  # compiles
     n_bytes = large.events.nbytes
     beside = allocated_beside_result(lambda: getattr(large, change)(*arguments))

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as hnp
 
-from py4dstem_eer import EventStore, event_maps, event_pieces
+from py4dstem_eer import EventStore, event_pieces, event_tally
 from py4dstem_eer.detector import PixelMap, bin_map, transpose_map
 from py4dstem_eer.event_pieces import joined, pieces
 from py4dstem_eer.methods import pixel_order
@@ -27,6 +27,7 @@ def lists_of(store):
 @pytest.fixture(autouse=True)
 def small_pieces(monkeypatch):
     monkeypatch.setattr(event_pieces, "_FEWEST_ENTRIES", 3)
+    monkeypatch.setattr(event_tally, "_FEWEST_ENTRIES", 3)
 
 
 @settings(max_examples=40, deadline=None)
@@ -88,7 +89,7 @@ def test_maps_by_sorting_in_pieces(data, largest):
     ):
         with pytest.MonkeyPatch.context() as patch:
             by_counting = store.mapped(pixel_map)
-            patch.setattr(event_maps, "_SCRATCH_PIXELS", 0)
+            patch.setattr(event_tally, "_PIXELS_PER_ENTRY", 0)
             by_sorting = store.mapped(pixel_map)
         by_sorting.validate()
         np.testing.assert_array_equal(dense_of(by_sorting), dense_of(by_counting))

@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from ..device import Device, Kernel, get_device, n_threads
+from ..event_pieces import equal_parts
 from ..events import EventStore
 
 _USUAL_PIXELS = 2**24
@@ -59,18 +60,9 @@ def filling(image: np.ndarray, first: int, block: EventStore, where: Device) -> 
         own[:] = where.asnumpy(part)
 
 
-def equal_parts(block: EventStore) -> np.ndarray:
-    """Return the bounds of ranges of patterns, one a thread, of about equal numbers of events.
-
-    Returns
-    -------
-    bounds : (parts + 1,) int64
-        Part i is of patterns bounds[i] to bounds[i + 1].
-    """
-    n_parts = max(1, min(n_threads(), block.n_patterns))
-    # whole numbers: to compare with others, numpy would make a copy of indptr
-    shares = np.linspace(0, len(block.indices), n_parts + 1).astype(np.int64)[1:-1]
-    return np.r_[0, np.searchsorted(block.indptr, shares), block.n_patterns]
+def parts_of_threads(block: EventStore) -> np.ndarray:
+    """Return the bounds of ranges of patterns, one a thread, of about equal numbers of events."""
+    return equal_parts(block.indptr, n_threads())
 
 
 def reduce_patterns(
@@ -94,7 +86,7 @@ def reduce_patterns(
     -------
     parts : (parts, Qx * Qy)
     """
-    bounds = equal_parts(block)
+    bounds = parts_of_threads(block)
     n_pixels = block.detector_shape[0] * block.detector_shape[1]
     parts = np.full((len(bounds) - 1, n_pixels), initial, dtype)
     lists = (bounds, *lists_on(block, get_device("cpu")))

@@ -10,7 +10,7 @@ from ..compiled import scalar_function
 from ..device import get_device, kernel
 from ..events import EventStore
 from ..progress import track
-from .blocks import equal_parts, lists_on
+from .blocks import lists_on, parts_of_threads
 from .com import row_divider, row_of
 from .shifted_patterns import Shift
 
@@ -103,7 +103,7 @@ def fourier_shifted_sum(events: EventStore, weights: np.ndarray, shift: Shift) -
 
 def _block_grid(block: EventStore, arrays: list[np.ndarray]) -> np.ndarray:
     """Return the events of a block, weighted and shifted, on the finer grid."""
-    bounds = equal_parts(block)
+    bounds = parts_of_threads(block)
     rows, columns = block.detector_shape
     grids = np.zeros((len(bounds) - 1, _FINER * rows, _FINER * columns))
     divider = np.array(row_divider(block.detector_shape))

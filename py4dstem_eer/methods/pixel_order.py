@@ -7,15 +7,11 @@ import numpy as np
 from ..detector import PixelMap
 from ..device import get_device, kernel
 from ..errors import CorruptFileError
-from ..event_lists import gathered, index_dtype, n_entries, smallest_counts
-from ..event_maps import mapped
-from ..event_pieces import joined
+from ..event_lists import gathered, index_dtype, smallest_counts
+from ..event_sums import Groups, summed
 from ..events import EventStore
 from ..progress import track
-from .blocks import equal_parts, lists_on, reduce_patterns
-
-#: Parts of the scan that are turned one after the other.
-_PARTS = 64
+from .blocks import lists_on, parts_of_threads, reduce_patterns
 
 
 @kernel
@@ -141,13 +137,9 @@ def scan_transposed(events: EventStore, pixel_map: PixelMap | None = None) -> Ev
     detector_shape = events.detector_shape
     if pixel_map is None:
         lists = gathered(*given, order)
-    else:  # some at a time, as the events are not wanted in one order without the other
+    else:
         detector_shape = pixel_map.target_shape
-        parts = (
-            (n_entries(loaded.indptr, part), mapped(*gathered(*given, part), pixel_map))
-            for part in np.array_split(order, max(1, min(len(order), _PARTS)))
-        )
-        lists = joined(parts, len(loaded.indices))
+        lists = summed(given, Groups.single(order), detector_shape, pixel_map)
     shape = (events.scan_shape[1], events.scan_shape[0])
     return EventStore(shape, detector_shape, *lists, events.metadata, trusted=True)
 
@@ -165,6 +157,6 @@ def _place_block(
     cursor = _hits_by_part(block, first, None)
     for part in range(len(cursor)):  # where each begins, in the place of how many it has
         cursor[part], start = start, start + cursor[part]
-    lists = (equal_parts(block), *lists_on(block, get_device("cpu")))
+    lists = (parts_of_threads(block), *lists_on(block, get_device("cpu")))
     _place.on_cpu(len(cursor), *lists, first * block.scan_shape[1], cursor, positions, weights)
     return start

@@ -18,7 +18,7 @@ from ..event_lists import electrons_per_pattern
 from ..events import EventStore
 from ..progress import track
 from ..shapes import check_map_fits
-from .blocks import equal_parts, filling, has_small_counts, lists_on, reduce_patterns
+from .blocks import filling, has_small_counts, lists_on, parts_of_threads, reduce_patterns
 from .scatter import scattered_max, scattered_sum
 
 #: How many electrons a byte counts before it begins again at zero.
@@ -223,7 +223,7 @@ def block_sum(block: EventStore, where: Device) -> np.ndarray:
 
 def _tallied_sum(block: EventStore) -> np.ndarray:
     """Return the sum of patterns with small counts, in bytes that stay in the cache of a core."""
-    bounds = equal_parts(block)
+    bounds = parts_of_threads(block)
     n_parts = len(bounds) - 1
     most = int(electrons_per_pattern(block.indptr[bounds], block.counts).max())  # in a part
     counted = np.zeros((n_parts, math.prod(block.detector_shape)), np.uint8)

@@ -24,7 +24,7 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from ..compiled import CompiledFunction, scalar_function
+from ..compiled import scalar_function, trailing_zeros
 from ..detector import Shape2D
 from ..device import kernel
 
@@ -199,28 +199,6 @@ def _runs(code: Code) -> np.ndarray:
     return np.minimum(np.arange(65) // code.skip, most).astype(np.uint8)
 
 
-def _make_trailing_zeros():
-    """Return a function that counts the zeros below the lowest set bit of a word; of 0 they are 64.
-
-    One instruction of the processor; anything made of arithmetic takes twice as long for all.
-    """
-    from llvmlite import ir
-    from numba import njit, types
-    from numba.extending import intrinsic
-
-    @intrinsic
-    def instruction(context, word):
-        def generate(context, builder, signature, arguments):
-            return builder.cttz(arguments[0], ir.Constant(ir.IntType(1), 0))
-
-        return types.int64(types.uint64), generate
-
-    return njit(lambda word: instruction(word))
-
-
-_trailing_zeros = CompiledFunction(_make_trailing_zeros)
-
-
 @scalar_function
 def _window(words, bit):
     """Return the 64 bits from `bit` on."""
@@ -266,7 +244,7 @@ def _decode(i, streams, code, camera, found, starts, ends, lengths, faults):
     fault = NO_END
     while bit < limit:
         window = _window(words, bit)
-        run = np.int64(runs[_trailing_zeros(~window)])
+        run = np.int64(runs[trailing_zeros(~window)])
         if run > 0 and position + run * largest >= n_pixels:
             # the frame may end in the middle of the run
             run, rest = divmod(n_pixels - position, largest)
