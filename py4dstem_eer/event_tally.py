@@ -28,7 +28,7 @@ _FEW_PIXELS_PER_ENTRY = 4
 _COUNTER_BYTES, _COUNTER_PART = 2**23, 1 / 32
 #: So many entries are counted at a time, or this part of all if that is more; each thread counts as
 #: many as its cache holds, about.
-_FEWEST_ENTRIES, _PART, _MOST_ENTRIES = 2**16, 1 / 32, 2**19
+_FEWEST_ENTRIES, _PART, _MOST_ENTRIES = 2**16, 1 / 64, 2**19
 _BITS = 64  # of a word
 _AT_ONCE = 4  # pixels
 _APART = 128  # bytes, two lines of a cache

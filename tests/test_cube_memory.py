@@ -123,7 +123,7 @@ def large_detector(n_patterns, detector=(260, 250), entries=300):
 @pytest.mark.parametrize("change", ["bin_Q", "swap_Qxy", "bin_R"])
 def test_large_detectors_need_no_more(change):
     arguments = () if change == "swap_Qxy" else (2,)
-    small, large = (SparseDataCube(large_detector(n)) for n in (16, 16384))
+    small, large = (SparseDataCube(large_detector(n)) for n in (16, 32768))
     getattr(small, change)(*arguments)  # compiles
     n_bytes = large.events.nbytes
     beside = allocated_beside_result(lambda: getattr(large, change)(*arguments))
