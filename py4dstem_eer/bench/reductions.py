@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -51,22 +52,38 @@ def rows(full: bool) -> Iterator[Row]:
     events = random_events(256 if full else 128)
     peer = _Stempy(events) if installed("stempy") else None
     masks = [_annulus(0, 60), _annulus(80, 200)]
-    binning = bin_map(_DETECTOR, 16)
-    moved = 1 + events.mapped(binning).nbytes / events.indices.nbytes  # the result is written
     calls = {
         "com": ("centre of mass", lambda: centre_of_mass(events), 1),
         "sum": ("sum of all patterns", lambda: pattern_sum(events), 1),
         "images": ("2 annular virtual images", lambda: _images(events, masks), len(masks)),
-        "bin": ("bin by 16", lambda: events.mapped(binning), moved),
     }
     for method, (what, call, times_read) in calls.items():
         theirs = None if peer is None else single_time(getattr(peer, method))
         ours, floor = best_time(call, _RUNS), times_read * sum_time(events.indices)
         yield Row(what, ours, "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
+    yield from _of_binning(events, peer)
     yield Row("one pattern, data[rx, ry]", best_time(lambda: events.pattern(3, 5), 50))
     yield from _of_disks(256 if full else 128, masks[0])
     if installed("libertem"):
         yield from _beside_libertem(_LIBERTEM_SIDE)
+
+
+def _of_binning(events: EventStore, peer: _Stempy | None) -> Iterator[Row]:
+    for factor in (16, 2):
+        theirs = None if peer is None else single_time(partial(peer.bin, factor))
+        call = partial(events.mapped, bin_map(_DETECTOR, factor))
+        yield _writing(f"bin by {factor}", events, call, theirs)
+    # stempy does not add up what it puts at one scan position
+    yield _writing("bin the scan by 2", events, partial(events.binned_scan, 2), None)
+
+
+def _writing(
+    what: str, events: EventStore, call: Callable[[], EventStore], theirs: float | None
+) -> Row:
+    """Measure what reads all indices and writes new lists."""
+    moved = 1 + call().nbytes / events.indices.nbytes
+    ours, floor = best_time(call, _RUNS), moved * sum_time(events.indices)
+    return Row(what, ours, "s", "stempy", theirs, floor, "floor >= 0.5 of ours")
 
 
 def _of_disks(side: int, mask: np.ndarray) -> Iterator[Row]:
@@ -134,5 +151,5 @@ class _Stempy:
 
         create_stem_images(self.array, [0, 80], [60, 200], center=(288, 288))
 
-    def bin(self) -> None:
-        self.array.bin_frames(16)
+    def bin(self, factor: int) -> None:
+        self.array.bin_frames(factor)
