@@ -104,7 +104,7 @@ def test_few_events_of_a_large_camera_take_no_memory_for_its_pixels():
     indices = np.random.default_rng(0).integers(0, side**2, 8 * 50).astype(np.uint32)
     store = EventStore.from_lists((2, 4), (side, side), np.arange(9) * 50, indices)
     turned = transpose_map((side, side))
-    store.mapped(turned)  # compiles
+    store.mapped(turned).mapped(turned), store.binned_scan(2)  # compiles
     tracemalloc.start()
     again = store.mapped(turned).mapped(turned)
     binned = store.binned_scan(2)
